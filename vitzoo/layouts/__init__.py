@@ -1,0 +1,1 @@
+"""Layouts: how published checkpoints name and shape their tensors, as tables that are read in both directions."""

@@ -1,0 +1,179 @@
+"""timm's way of talking to a model, which detection, segmentation and training code relies on.
+
+Names, arguments and return values are those of `timm.models.vision_transformer.VisionTransformer`.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from vitzoo.errors import SpecError
+from vitzoo.model.head import HEADS
+from vitzoo.model.init import init_weights
+from vitzoo.model.pool import POOLS
+from vitzoo.resample import resample_patch_kernel, resample_table
+from vitzoo.spec import FinalNorm, Size
+
+if TYPE_CHECKING:
+    from vitzoo.model.vit import ViT
+
+
+class TimmDialect:
+    """What timm's VisionTransformer offers besides forward, forward_features and forward_head."""
+
+    @property
+    def num_features(self: "ViT") -> int:
+        return self.spec.hidden_dim
+
+    embed_dim = num_features
+
+    @property
+    def head_hidden_size(self: "ViT") -> int:
+        """Width of `forward_head(x, pre_logits=True)`."""
+        return self.spec.pooled_dim
+
+    @property
+    def num_classes(self: "ViT") -> int:
+        return self.spec.num_classes
+
+    @property
+    def num_prefix_tokens(self: "ViT") -> int:
+        return self.spec.num_prefix_tokens
+
+    @property
+    def default_cfg(self: "ViT") -> dict[str, Any]:
+        return self.pretrained_cfg
+
+    @property
+    def pretrained_cfg(self: "ViT") -> dict[str, Any]:
+        """What `timm.data.resolve_data_config` reads."""
+        heads = [f"head.{name}" for name, module in self.head.named_children() if name.startswith("fc")]
+        return {
+            "input_size": (self.spec.in_chans, *self.spec.img_size),
+            "num_classes": self.spec.num_classes,
+            "mean": self.preprocessing.mean,
+            "std": self.preprocessing.std,
+            "interpolation": self.preprocessing.interpolation.value,
+            "crop_pct": self.preprocessing.crop_pct,
+            "crop_mode": self.preprocessing.crop_mode.value,
+            "first_conv": "patch_embed.proj",
+            "classifier": heads[0] if len(heads) == 1 else tuple(heads),
+        }
+
+    def forward_intermediates(
+        self: "ViT",
+        x: Tensor,
+        indices: int | Sequence[int] | None = None,
+        return_prefix_tokens: bool = False,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        intermediates_only: bool = False,
+    ) -> Any:
+        """The outputs of some blocks: (final tokens, [features]), or the list alone if `intermediates_only`.
+
+        `indices` are block numbers (negative from the end), or how many of the last blocks. Features are
+        (batch, hidden_dim, rows, columns) with output_fmt "NCHW" or (batch, patches, hidden_dim) with "NLC"; with
+        `return_prefix_tokens` each is a pair with the prefix tokens. `norm` applies the final norm to each.
+        """
+        if output_fmt not in ("NCHW", "NLC"):
+            raise SpecError(f"output_fmt '{output_fmt}' is unknown; use 'NCHW' or 'NLC'")
+        wanted = self._block_numbers(indices)
+        x, grid = self.embed(x)
+        blocks = self.blocks[: max(wanted) + 1] if stop_early else self.blocks
+        taken = []
+        for number, block in enumerate(blocks):
+            x = self.run_block(block, x)
+            if number in wanted:
+                taken.append(self.final_norm(x) if norm else x)
+        prefix = self.num_prefix_tokens
+        features = [tokens[:, prefix:] for tokens in taken]
+        if output_fmt == "NCHW":
+            features = [f.transpose(1, 2).unflatten(2, grid).contiguous() for f in features]
+        outputs = (
+            [(f, tokens[:, :prefix]) for f, tokens in zip(features, taken, strict=True)]
+            if return_prefix_tokens
+            else features
+        )
+        return outputs if intermediates_only else (self.final_norm(x), outputs)
+
+    def get_intermediate_layers(
+        self: "ViT",
+        x: Tensor,
+        n: int | Sequence[int] = 1,
+        reshape: bool = False,
+        return_prefix_tokens: bool = False,
+        norm: bool = False,
+    ) -> list[Any]:
+        """DINO's interface: the outputs of the last `n` blocks, or of the blocks whose numbers `n` holds."""
+        return self.forward_intermediates(  # type: ignore[no-any-return]
+            x, n, return_prefix_tokens, norm, output_fmt="NCHW" if reshape else "NLC", intermediates_only=True
+        )
+
+    def _block_numbers(self: "ViT", indices: int | Sequence[int] | None) -> list[int]:
+        depth = self.spec.depth
+        if indices is None:
+            return list(range(depth))
+        chosen = list(range(depth - indices, depth)) if isinstance(indices, int) else list(indices)
+        if not chosen or not all(-depth <= i < depth for i in chosen) or (isinstance(indices, int) and indices > depth):
+            raise SpecError(f"block indices {indices} are out of range; the model has blocks 0 to {depth - 1}")
+        return sorted(i % depth for i in chosen)
+
+    def get_classifier(self: "ViT") -> nn.Module | tuple[nn.Module, ...]:
+        """The last linear layer; a pair for a distilled head."""
+        found = tuple(module for name, module in self.head.named_children() if name.startswith("fc"))
+        return found[0] if len(found) == 1 else found
+
+    def reset_classifier(self: "ViT", num_classes: int, global_pool: str | None = None) -> None:
+        """A new, zero classifier for `num_classes` (0 for none), and another pool if one is named."""
+        spec = self.spec.replace(num_classes=num_classes, **({"pool": global_pool} if global_pool else {}))
+        if spec.final_norm is FinalNorm.POOLED and spec.pooled_dim != self.spec.pooled_dim:
+            raise SpecError(f"the final norm is {self.spec.pooled_dim} wide and does not fit pool '{spec.pool}'")
+        like = next(self.parameters())
+        head = HEADS[spec.head](spec)
+        init_weights(head)
+        kept = {key: value for key, value in self.head.state_dict().items() if key.startswith("pre_logits")}
+        head.load_state_dict({**head.state_dict(), **kept})
+        self.head = head.to(like.device, like.dtype)
+        if spec.pool is not self.spec.pool:
+            pool = POOLS[spec.pool](spec)
+            init_weights(pool)
+            self.pool = pool.to(like.device, like.dtype)
+        self.spec = spec
+        self.labels = None
+
+    @torch.no_grad()
+    def set_input_size(self: "ViT", img_size: Size | int | None = None, patch_size: Size | int | None = None) -> None:
+        """Resample the patch kernel and the position table for other sizes, by the policy of the weights."""
+        given = {"img_size": img_size, "patch_size": patch_size}
+        spec = self.spec.replace(**{name: size for name, size in given.items() if size is not None})
+        if spec.patch_size != self.spec.patch_size:
+            proj = self.patch_embed.proj
+            proj.weight = nn.Parameter(resample_patch_kernel(proj.weight, spec.patch_size))
+            proj.kernel_size = proj.stride = spec.patch_size
+            self.patch_embed.patch_size = spec.patch_size
+        if self.pos_embed is not None and spec.grid != self.spec.grid:
+            table = self.pos_embed.grid
+            self.pos_embed.grid = nn.Parameter(
+                resample_table(table, spec.grid, self.resample), requires_grad=table.requires_grad
+            )
+        self.spec = spec
+
+    def set_grad_checkpointing(self: "ViT", enable: bool = True) -> None:
+        """Recompute each block in the backward pass: less memory for about a third more time."""
+        self.grad_checkpointing = enable
+
+    def no_weight_decay(self: "ViT") -> set[str]:
+        """Parameters that optimisers leave without weight decay, besides norms and biases."""
+        names = {"cls_token", "dist_token", "reg_tokens", "pos_embed.grid", "pos_embed.prefix", "pool.probe"}
+        return names & dict(self.named_parameters()).keys()
+
+    def group_matcher(self: "ViT", coarse: bool = False) -> dict[str, Any]:
+        """Patterns that give each parameter its depth, for layer-wise learning rates."""
+        last = r"^norm" if self.spec.final_norm is not FinalNorm.NONE else r"^pool"
+        return {
+            "stem": r"^cls_token|^dist_token|^reg_tokens|^pos_embed|^patch_embed|^norm_pre",
+            "blocks": r"^blocks\.(\d+)" if coarse else [(r"^blocks\.(\d+)", None), (last, (99999,))],
+        }

@@ -1,0 +1,156 @@
+"""The Vision Transformer (Dosovitskiy et al. 2020, https://arxiv.org/abs/2010.11929), built from a spec.
+
+    pixels --patch projection--> patches + positions --blocks--> tokens --norm, pool--> features --head--> logits
+    class token, registers + positions ----^
+
+A block adds to its input, twice: x + attention(norm(x)), then x + mlp(norm(x)) (equations 2 and 3).
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from vitzoo.model.attention import Attention
+from vitzoo.model.dialect import TimmDialect
+from vitzoo.model.head import HEADS
+from vitzoo.model.init import init_weights
+from vitzoo.model.layers import NORMS, DropPath, LayerScale
+from vitzoo.model.mlp import MLPS
+from vitzoo.model.pool import POOLS
+from vitzoo.model.position import PatchEmbed, PosTable
+from vitzoo.spec import FinalNorm, PosEmbed, Preprocessing, Resample, ViTSpec
+
+
+class Tokens(NamedTuple):
+    """The tokens of the last block after the final norm, each kind under its name."""
+
+    cls: Tensor | None
+    """(batch, hidden_dim)"""
+    dist: Tensor | None
+    """(batch, hidden_dim)"""
+    registers: Tensor
+    """(batch, reg_tokens, hidden_dim)"""
+    patches: Tensor
+    """(batch, rows * columns, hidden_dim), row by row"""
+    grid: tuple[int, int]
+    """(rows, columns)"""
+
+
+class Block(nn.Module):
+    """One pre-norm transformer block."""
+
+    def __init__(self, spec: ViTSpec, drop_path: float) -> None:
+        super().__init__()
+        norm, dim, eps = NORMS[spec.norm], spec.hidden_dim, spec.norm_eps
+        scale = spec.layer_scale
+        self.norm1 = norm(dim, eps=eps)
+        self.attn = Attention(spec)
+        self.ls1 = nn.Identity() if scale is None else LayerScale(dim, scale)
+        self.norm2 = norm(dim, eps=eps)
+        self.mlp = MLPS[spec.mlp](spec)
+        self.ls2 = nn.Identity() if scale is None else LayerScale(dim, scale)
+        self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.drop_path(self.ls1(self.attn(self.norm1(x))))
+        return x + self.drop_path(self.ls2(self.mlp(self.norm2(x))))  # type: ignore[no-any-return]
+
+
+class ViT(TimmDialect, nn.Module):
+    """A Vision Transformer as its spec says.
+
+    Building it draws no random numbers, and its parameters hold no values yet: assign weights or call
+    `init_weights`. `vitzoo.create` does both.
+
+    `preprocessing` and `resample` belong to the weights: how pictures were prepared for them, and how their
+    position table is put on the grid of a picture of another size.
+    """
+
+    def __init__(
+        self, spec: ViTSpec, preprocessing: Preprocessing | None = None, resample: Resample = Resample.TIMM
+    ) -> None:
+        super().__init__()
+        self.spec = spec
+        self.preprocessing = preprocessing or Preprocessing()
+        self.resample = resample
+        self.labels: tuple[str, ...] | None = None
+        self.load_report: Any = None
+        self.grad_checkpointing = False
+
+        dim = spec.hidden_dim
+        self.patch_embed = PatchEmbed(spec)
+        self.cls_token = nn.Parameter(torch.empty(1, dim)) if spec.class_token else None
+        self.dist_token = nn.Parameter(torch.empty(1, dim)) if spec.dist_token else None
+        self.reg_tokens = nn.Parameter(torch.empty(spec.reg_tokens, dim)) if spec.reg_tokens else None
+        self.pos_embed = None if spec.pos_embed is PosEmbed.NONE else PosTable(spec, resample)
+        self.norm_pre = NORMS[spec.norm](dim, eps=spec.norm_eps) if spec.norm_pre else nn.Identity()
+        # Stochastic depth rises linearly from 0 at the first block to the full rate at the last.
+        rates = [spec.drop_path_rate * i / max(spec.depth - 1, 1) for i in range(spec.depth)]
+        self.blocks = nn.ModuleList(Block(spec, rate) for rate in rates)
+        width = spec.pooled_dim if spec.final_norm is FinalNorm.POOLED else dim
+        self.norm = nn.Identity() if spec.final_norm is FinalNorm.NONE else NORMS[spec.norm](width, eps=spec.norm_eps)
+        self.pool = POOLS[spec.pool](spec)
+        self.head = HEADS[spec.head](spec)
+
+    def embed(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """Pixels (batch, in_chans, height, width) -> the first block's input, and its grid (rows, columns)."""
+        patches, grid = self.patch_embed(x)
+        kinds = [token for token in (self.cls_token, self.dist_token, self.reg_tokens) if token is not None]
+        if kinds:
+            prefix = torch.cat(kinds).expand(x.shape[0], -1, -1)
+        else:
+            prefix = patches[:, :0]
+        if self.pos_embed is not None:
+            prefix, patches = self.pos_embed(prefix, patches, grid)
+        return self.norm_pre(torch.cat([prefix, patches], dim=1)), grid
+
+    def run_block(self, block: nn.Module, x: Tensor) -> Tensor:
+        """One block, recomputed in the backward pass if gradient checkpointing is on."""
+        if self.grad_checkpointing and self.training:
+            return checkpoint(block, x, use_reentrant=False)  # type: ignore[no-any-return]
+        return block(x)  # type: ignore[no-any-return]
+
+    def final_norm(self, x: Tensor) -> Tensor:
+        """The final norm if it is applied to tokens, else `x`."""
+        return self.norm(x) if self.spec.final_norm is FinalNorm.TOKENS else x  # type: ignore[no-any-return]
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """(batch, in_chans, height, width) -> tokens (batch, prefix + patches, hidden_dim)."""
+        x, _ = self.embed(x)
+        for block in self.blocks:
+            x = self.run_block(block, x)
+        return self.final_norm(x)
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """Tokens -> logits (batch, num_classes), or the features before the classifier (batch, pooled_dim)."""
+        x = self.pool(x)
+        if self.spec.final_norm is FinalNorm.POOLED:
+            x = self.norm(x)
+        return self.head.features(x) if pre_logits else self.head(x)  # type: ignore[no-any-return, operator]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, in_chans, height, width) -> logits (batch, num_classes).
+
+        Any height and width that the patch divides will do; the position table is resampled for them.
+        """
+        return self.forward_head(self.forward_features(x))
+
+    def tokens(self, x: Tensor) -> Tokens:
+        """(batch, in_chans, height, width) -> the tokens of the last block, each kind under its name."""
+        rows, cols = (size // patch for size, patch in zip(x.shape[-2:], self.spec.patch_size, strict=True))
+        x = self.forward_features(x)
+        first_register = self.spec.class_token + self.spec.dist_token
+        return Tokens(
+            cls=x[:, 0] if self.spec.class_token else None,
+            dist=x[:, 1] if self.spec.dist_token else None,
+            registers=x[:, first_register : self.spec.num_prefix_tokens],
+            patches=x[:, self.spec.num_prefix_tokens :],
+            grid=(rows, cols),
+        )
+
+    def init_weights(self, generator: torch.Generator | int | None = None) -> "ViT":
+        """Fill all parameters as the paper's code does; a generator or a seed makes it reproducible."""
+        init_weights(self, generator)
+        return self

@@ -1,0 +1,271 @@
+"""The eval transform: how a picture becomes a model's input.
+
+Sizes and rounding are those of timm 1.0.31's `transforms_imagenet_eval` and of the torchvision functions under it,
+so that pixels are equal to timm's; docs/preprocessing.md says where the two differ on purpose. Pillow, numpy and
+torch are enough: timm and torchvision are slow to import.
+"""
+
+import math
+import os
+import struct
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import ExifTags, Image, UnidentifiedImageError
+from torch import Tensor
+
+from vitzoo.errors import ImageError
+from vitzoo.spec import CropMode, Preprocessing, ViTSpec
+
+Pixels = npt.NDArray[Any]
+Picture = Image.Image | str | os.PathLike[str] | Pixels | Tensor
+
+MODES = {1: "L", 3: "RGB"}
+BITS_PER_SAMPLE = 258  # a TIFF tag
+# What turns a picture upright, by its EXIF orientation. ImageOps.exif_transpose also writes the EXIF block again,
+# and fails on blocks that are only good enough to be read.
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# What Pillow's decoders raise on damaged bytes: found by flipping bytes of 14 formats, besides what is documented.
+DAMAGED = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    EOFError,
+    RuntimeError,
+    struct.error,
+    Image.DecompressionBombError,
+    Image.DecompressionBombWarning,  # raised where warnings are made errors
+)
+
+
+class Prepared(Protocol):
+    """What :func:`preprocess` asks of a model: its shape, and how its weights saw pictures."""
+
+    spec: ViTSpec
+    preprocessing: Preprocessing
+
+
+def preprocess(model: Prepared) -> "Transform":
+    """The eval transform of a built model: its own size and channels, its weights' preprocessing."""
+    return Transform(model.spec.img_size, model.spec.in_chans, model.preprocessing)
+
+
+def load_image(source: Image.Image | str | os.PathLike[str], in_chans: int = 3) -> Image.Image:
+    """A picture or a picture file, upright and in 8 bit: mode RGB, or L (luminance) if `in_chans` is 1.
+
+    Equal to `Image.open(source).convert(mode)`, but for the EXIF orientation, which is applied, and for 16-bit
+    pictures, which are scaled (`convert` clips them: all above 255 turns white). Alpha is dropped, as `convert` does.
+    Anything that cannot be read is an :class:`ImageError`.
+    """
+    if in_chans not in MODES:
+        raise ImageError(
+            f"a picture gives 3 channels or 1, and {in_chans} are asked for; "
+            f"give an array (height, width, {in_chans}) or a tensor ({in_chans}, height, width)"
+        )
+    if isinstance(source, Image.Image):
+        name = repr(getattr(source, "filename", "") or f"{source.mode} picture")
+    else:
+        name = repr(os.fspath(source))
+    try:
+        if isinstance(source, Image.Image):
+            return _convert(source, MODES[in_chans], name)
+        with Image.open(source) as picture:
+            return _convert(picture, MODES[in_chans], name)
+    except FileNotFoundError:
+        raise ImageError(f"{name}: there is no such file; check the path") from None
+    except IsADirectoryError:
+        raise ImageError(f"{name}: expected a picture file, found a folder; give the files in it") from None
+    except UnidentifiedImageError:
+        raise ImageError(
+            f"{name}: expected JPEG, PNG, WebP or another format that Pillow reads, found something else; "
+            "check that the file is whole and is a picture"
+        ) from None
+    except DAMAGED as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ImageError(f"{name}: expected a whole picture, found: {reason}; replace or re-encode it") from None
+
+
+def _convert(picture: Image.Image, mode: str, name: str) -> Image.Image:
+    if 0 in picture.size:
+        raise ImageError(f"{name}: expected at least one pixel, found {picture.height}x{picture.width}")
+    picture.load()
+    turn = UPRIGHT.get(_orientation(picture, name))
+    if picture.mode == "F":
+        raise ImageError(f"{name}: float pictures (mode F) have no agreed range; give a float array in 0..1")
+    if picture.mode.startswith("I"):
+        picture = _to_8_bit(picture, name)
+    if "transparency" in picture.info:
+        picture = picture.copy()  # the caller's picture keeps its own; without it `convert` has nothing to warn about
+        del picture.info["transparency"]
+    picture = picture.convert(mode)
+    return picture if turn is None else picture.transpose(turn)
+
+
+def _orientation(picture: Image.Image, name: str) -> int:
+    try:
+        return int(picture.getexif().get(ExifTags.Base.Orientation, 1))
+    except DAMAGED as error:
+        # The pixels are sound, so the picture is used, but not in silence.
+        warnings.warn(f"{name}: its EXIF block cannot be read ({error}); taken as upright", stacklevel=4)
+        return 1
+
+
+def _to_8_bit(picture: Image.Image, name: str) -> Image.Image:
+    """A grey picture of mode I or I;16 scaled to mode L; 12-bit TIFF, which Pillow leaves in 0..4095, included."""
+    bits = getattr(picture, "tag_v2", {}).get(BITS_PER_SAMPLE, (16,))[0]
+    top = 2 ** min(bits, 16) - 1
+    values = np.asarray(picture).astype(np.int64)
+    if values.min() < 0 or values.max() > top:
+        raise ImageError(
+            f"{name}: expected grey values in 0..{top}, found {values.min()}..{values.max()}; give floats in 0..1"
+        )
+    return Image.fromarray(((values * 255 + top // 2) // top).astype(np.uint8))
+
+
+@dataclass(frozen=True, repr=False)
+class Transform:
+    """From a picture to float32 (in_chans, height, width): load, resize, crop the centre, normalise.
+
+    Takes a PIL picture, a path, an array (height, width[, channels]) or a tensor (channels, height, width); arrays
+    and tensors are uint8, uint16 or float in 0..1. Uint8 is resized in 8 bit, as PIL pictures are; uint16 and float
+    keep their precision. Pictures that cannot be used are an :class:`ImageError`.
+    """
+
+    size: tuple[int, int]
+    in_chans: int
+    preprocessing: Preprocessing
+
+    def __call__(self, image: Picture) -> Tensor:
+        pixels = np.dstack([np.asarray(self._resize_and_crop(plane)) for plane in self._planes(image)])
+        x = torch.from_numpy(pixels).permute(2, 0, 1).contiguous().to(torch.float32)
+        # Bicubic overshoots at edges; 8-bit planes are clipped by Pillow itself.
+        x = x.div_(255) if pixels.dtype == np.uint8 else x.clamp_(0, 1)
+        mean, std = (torch.tensor(values, dtype=torch.float32).view(-1, 1, 1) for values in (self.mean, self.std))
+        return x.sub_(mean).div_(std)
+
+    def batch(self, images: Iterable[Picture]) -> Tensor:
+        """Pictures of any sizes as one batch (n, in_chans, height, width)."""
+        tensors = [self(image) for image in images]
+        return torch.stack(tensors) if tensors else torch.empty(0, self.in_chans, *self.size)
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """One for each channel; their mean for all where the weights had another number of channels, as in timm."""
+        return self._each(self.preprocessing.mean)
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """One for each channel, by the rule of `mean`."""
+        return self._each(self.preprocessing.std)
+
+    def _each(self, values: tuple[float, ...]) -> tuple[float, ...]:
+        return values if len(values) == self.in_chans else (sum(values) / len(values),) * self.in_chans
+
+    def __repr__(self) -> str:
+        rows, cols = self._scale
+        if self.preprocessing.crop_mode is CropMode.SQUASH:
+            resize = f"{rows}x{cols}, aspect ratio not kept"
+        else:
+            resize = f"shorter side to {rows}" if rows == cols else f"smallest that covers {rows}x{cols}"
+        steps = (
+            "load: upright, " + ("8 bit " + MODES[self.in_chans] if self.in_chans in MODES else "array or tensor"),
+            f"resize: {resize}, {self.preprocessing.interpolation}",
+            f"crop: centre {self.size[0]}x{self.size[1]}",
+            f"normalise: 0..1, mean {self.mean}, std {self.std}",
+        )
+        return "Transform(\n" + "".join(f"  {step}\n" for step in steps) + ")"
+
+    @property
+    def _scale(self) -> tuple[int, int]:
+        rows, cols = (math.floor(side / self.preprocessing.crop_pct) for side in self.size)
+        return rows, cols
+
+    def _resized(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) after the resize. As crop_pct is at most 1, it is never smaller than the crop."""
+        rows, cols = self._scale
+        if self.preprocessing.crop_mode is CropMode.SQUASH:
+            return rows, cols
+        if rows == cols:  # torchvision truncates the longer side
+            return (int(rows * height / width), rows) if width <= height else (rows, int(rows * width / height))
+        ratio = min(height / rows, width / cols)  # timm rounds both
+        return round(height / ratio), round(width / ratio)
+
+    def _resize_and_crop(self, plane: Image.Image) -> Image.Image:
+        height, width = self._resized(plane.height, plane.width)
+        if height * width > 2 * (Image.MAX_IMAGE_PIXELS or math.inf):  # Pillow's own limit for files
+            raise ImageError(
+                f"picture of {plane.height}x{plane.width}: resized to {height}x{width} it would not fit in memory; "
+                "expected a less extreme aspect ratio, crop it first"
+            )
+        if plane.size != (width, height):
+            plane = plane.resize((width, height), Image.Resampling[self.preprocessing.interpolation.name])
+        rows, cols = self.size
+        top, left = round((height - rows) / 2), round((width - cols) / 2)
+        return plane.crop((left, top, left + cols, top + rows))
+
+    def _planes(self, image: Picture) -> list[Image.Image]:
+        """The channels as PIL pictures: one of mode RGB or L, or one of mode L or F for each channel."""
+        if isinstance(image, Image.Image | str | os.PathLike):
+            return [load_image(image, self.in_chans)]
+        pixels = _pixels(image)
+        found = pixels.shape[2]
+        if pixels.dtype == np.uint8 and self.in_chans in MODES and found in (1, 3, 4):
+            return [load_image(Image.fromarray(pixels[..., 0] if found == 1 else pixels), self.in_chans)]
+        if self.in_chans == 3 and found in (1, 4):
+            pixels = np.broadcast_to(pixels[..., :3], (*pixels.shape[:2], 3))
+        elif self.in_chans == 1 and found in (3, 4):  # the weights of Pillow's mode L (ITU-R 601)
+            pixels = pixels[..., :3] @ np.array([[0.299], [0.587], [0.114]], dtype=np.float32)
+        elif found != self.in_chans:
+            raise ImageError(
+                f"{_describe(image)}: expected {self.in_chans} channels, found {found}; "
+                "arrays are (height, width, channels), tensors are (channels, height, width)"
+            )
+        return [Image.fromarray(pixels[..., channel]) for channel in range(pixels.shape[2])]
+
+
+def _describe(image: object) -> str:
+    return f"{type(image).__name__} of shape {tuple(getattr(image, 'shape', ()))}"
+
+
+def _pixels(image: Pixels | Tensor) -> Pixels:
+    """An array or a tensor as (height, width, channels), uint8 or float32 in 0..1."""
+    if isinstance(image, Tensor):
+        if image.ndim != 3:
+            raise ImageError(f"{_describe(image)}: expected (channels, height, width); add or remove a dimension")
+        tensor = image.detach().cpu()
+        pixels: Pixels = (tensor.float() if tensor.is_floating_point() else tensor).permute(1, 2, 0).numpy()
+    elif isinstance(image, np.ndarray):
+        if image.ndim not in (2, 3):
+            raise ImageError(f"{_describe(image)}: expected (height, width) or (height, width, channels)")
+        pixels = image if image.ndim == 3 else image[..., None]
+    else:
+        raise ImageError(f"expected a PIL picture, a path, an array or a tensor, found {type(image).__name__}")
+    if 0 in pixels.shape:
+        raise ImageError(f"{_describe(image)}: expected at least one pixel, found none")
+    if pixels.dtype == np.uint8:
+        return pixels
+    if pixels.dtype == np.uint16:
+        return pixels.astype(np.float32) / np.float32(65535)
+    if not np.issubdtype(pixels.dtype, np.floating):
+        raise ImageError(f"{_describe(image)}: expected uint8, uint16 or float in 0..1, found {pixels.dtype}")
+    if not (pixels.min() >= 0 and pixels.max() <= 1):  # so that NaN fails too
+        raise ImageError(
+            f"{_describe(image)}: expected floats in 0..1, found {pixels.min():g}..{pixels.max():g}; scale them"
+        )
+    return pixels.astype(np.float32)

@@ -1,0 +1,1 @@
+"""Weights: files, where they come from, how they get into a model and out of it again."""

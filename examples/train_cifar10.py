@@ -9,7 +9,6 @@ of the bundled weights on two CPU cores; `--epochs 300 --mixup 0.8 --cutmix 1.0 
 
 import argparse
 import io
-import os
 import tarfile
 import time
 from pathlib import Path
@@ -35,7 +34,9 @@ def read_archive(path: Path) -> tuple[Tensor, Tensor, list[str]]:
     with tarfile.open(path) as archive:
         members = sorted((m for m in archive.getmembers() if m.isfile()), key=lambda m: m.name)
         names = sorted({Path(m.name).parent.name for m in members})
-        pixels = np.stack([np.asarray(Image.open(io.BytesIO(archive.extractfile(m).read())).convert("RGB")) for m in members])
+        pixels = np.stack(
+            [np.asarray(Image.open(io.BytesIO(archive.extractfile(m).read())).convert("RGB")) for m in members]
+        )
     targets = torch.tensor([names.index(Path(m.name).parent.name) for m in members])
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(), targets, names
 
@@ -88,7 +89,9 @@ class Muon(torch.optim.Optimizer):
     Updates are scaled to the size that AdamW's have (https://arxiv.org/abs/2502.16982, equation 4).
     """
 
-    def __init__(self, params: list[torch.nn.Parameter], lr: float, weight_decay: float, momentum: float = 0.95) -> None:
+    def __init__(
+        self, params: list[torch.nn.Parameter], lr: float, weight_decay: float, momentum: float = 0.95
+    ) -> None:
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
 
     @torch.no_grad()
@@ -124,7 +127,9 @@ def optimizers(model: ViT, lr: float, weight_decay: float) -> list[torch.optim.O
     plain = [p for p in rest if not any(p is d for d in decay)]
     return [
         Muon(matrices, lr=3 * lr, weight_decay=weight_decay),
-        torch.optim.AdamW([{"params": decay, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}], lr=lr),
+        torch.optim.AdamW(
+            [{"params": decay, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}], lr=lr
+        ),
     ]
 
 
@@ -138,7 +143,9 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--weight-decay", type=float, default=0.05)
     parser.add_argument("--keep", type=float, default=0.5, help="part of the patches that is seen before --full-from")
-    parser.add_argument("--full-from", type=float, default=0.75, help="part of the run after which all patches are seen")
+    parser.add_argument(
+        "--full-from", type=float, default=0.75, help="part of the run after which all patches are seen"
+    )
     parser.add_argument("--mixup", type=float, default=0.0, help="alpha of mixup")
     parser.add_argument("--cutmix", type=float, default=0.0, help="alpha of CutMix")
     parser.add_argument("--drop-path", type=float, default=0.0)
@@ -198,10 +205,12 @@ def main() -> None:
             total += loss.item()
         score = accuracy(model, val_x, val_y)
         seconds = time.perf_counter() - start
-        print(f"epoch {epoch + 1}/{args.epochs}  loss {total / steps:.4f}  val {score:.2f} %  {seconds:.0f} s", flush=True)
+        print(
+            f"epoch {epoch + 1}/{args.epochs}  loss {total / steps:.4f}  val {score:.2f} %  {seconds:.0f} s", flush=True
+        )
         state = {"model": model.state_dict(), "optimizers": [o.state_dict() for o in opts], "epoch": epoch + 1}
         torch.save(state, checkpoint.with_suffix(".tmp"))
-        os.replace(checkpoint.with_suffix(".tmp"), checkpoint)
+        checkpoint.with_suffix(".tmp").replace(checkpoint)
 
     for size in (32, 48):
         print(f"top-1 at {size} px: {accuracy(model, val_x, val_y, size):.2f} %")

@@ -4,8 +4,10 @@ Nothing here imports torch. Every spec refuses unknown fields, so a misspelt fie
 a native file's metadata or in a call is an error and never a default.
 """
 
+import os
 from collections.abc import Mapping
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -21,6 +23,8 @@ from pydantic import (
 )
 
 from vitzoo.errors import SpecError
+
+Shape = tuple[int, ...]
 
 
 class PosEmbed(StrEnum):
@@ -268,7 +272,9 @@ class Preprocessing(Frozen):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if len(self.mean) != len(self.std):
-            raise ValueError(f"mean has {len(self.mean)} channels and std has {len(self.std)}; give one of each a channel")
+            raise ValueError(
+                f"mean has {len(self.mean)} channels and std has {len(self.std)}; give one of each a channel"
+            )
         return self
 
 
@@ -320,3 +326,29 @@ class WeightsEntry(Frozen):
     aliases: tuple[str, ...] = Field((), description="other names; a hub source's repository id is one by itself")
     origin: str | None = Field(None, description="who trained the weights, and where that is written")
     note: str | None = None
+
+
+ModelName = Annotated[str, Field(pattern=r"^(_[A-Za-z0-9_-]+|[A-Za-z][A-Za-z0-9_-]*)$")]
+EntryName = Annotated[str, Field(pattern=r"^(_[A-Za-z0-9_-]+|[A-Za-z][A-Za-z0-9_-]*\.[A-Za-z0-9_-]+)$")]
+
+
+class FamilyFile(Frozen):
+    """A registry file: a family's models, their weights, or both.
+
+    The entries stay raw here: they are checked as `ViTSpec` and `WeightsEntry` once they have inherited.
+    """
+
+    family: str
+    title: str | None = None
+    paper: str | None = Field(None, description="address of the paper")
+    origin: str | None = Field(None, description="where the authors' own code or configuration is")
+    models: Mapping[ModelName, Mapping[str, Any]] = Field(default_factory=dict)
+    weights: Mapping[EntryName, Mapping[str, Any]] = Field(default_factory=dict)
+
+
+FILE_SUFFIXES = (".safetensors", ".npz", ".pth", ".pt", ".bin")
+
+
+def is_file(name: str | os.PathLike[str]) -> bool:
+    """Whether a user means a file or folder rather than a name: it is a path object, ends like one, or is there."""
+    return not isinstance(name, str) or name.endswith(FILE_SUFFIXES) or Path(name).exists()

@@ -50,10 +50,14 @@ def google(spec: ViTSpec) -> Iterator[Rule]:
                 names = [f"{attention}/{name}/{leaf}" for name in ("query", "key", "value")]
                 yield Join(tuple(Piece(name, pattern, heads) for name in names), (key,))
             elif part == "attn.proj":
-                yield same(f"{attention}/out/kernel", key, "h k d -> d (h k)", **heads) if weight else same(
-                    f"{attention}/out/bias", key
+                yield (
+                    same(f"{attention}/out/kernel", key, "h k d -> d (h k)", **heads)
+                    if weight
+                    else same(f"{attention}/out/bias", key)
                 )
             elif part in NORMS:
                 yield same(f"{layer}/{BLOCK[part]}/{'scale' if weight else 'bias'}", key)
             elif part in BLOCK:
-                yield same(f"{layer}/{BLOCK[part]}/{'kernel' if weight else 'bias'}", key, "i o -> o i" if weight else None)
+                yield same(
+                    f"{layer}/{BLOCK[part]}/{'kernel' if weight else 'bias'}", key, "i o -> o i" if weight else None
+                )

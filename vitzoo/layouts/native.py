@@ -1,7 +1,6 @@
 """vitzoo's own layout: the model's tensors as they are. This table is the closed list that every other binds to."""
 
-from vitzoo.layouts.rules import Shape
-from vitzoo.spec import MLP, FinalNorm, Head, Norm, Pool, PosEmbed, QKVBias, ViTSpec
+from vitzoo.spec import MLP, FinalNorm, Head, Norm, Pool, PosEmbed, QKVBias, Shape, ViTSpec
 
 
 def native_shapes(spec: ViTSpec) -> dict[str, Shape]:

@@ -19,9 +19,7 @@ from einops import rearrange
 from torch import Tensor
 
 from vitzoo.errors import LayoutError
-from vitzoo.spec import ViTSpec
-
-Shape = tuple[int, ...]
+from vitzoo.spec import Shape, ViTSpec
 
 
 @dataclass(frozen=True)
@@ -150,12 +148,14 @@ class Binding:
         """Read one step's stored tensors and return its native ones."""
         loaded = [piece.load(read(piece.key)) if isinstance(piece, Piece) else piece for piece in step.stored]
         like = next(part for part in loaded if isinstance(part, Tensor))
-        parts = [like.new_zeros(_with_axis(like.shape, step.axis, p.size)) if isinstance(p, Zeros) else p for p in loaded]
+        parts = [
+            like.new_zeros(_with_axis(like.shape, step.axis, p.size)) if isinstance(p, Zeros) else p for p in loaded
+        ]
         whole = parts[0] if len(parts) == 1 else torch.cat(parts, dim=step.axis)
         if len(step.native) == 1:
             return [(step.native[0], whole.reshape(self.native[step.native[0]]))]
         sizes = [shape[step.axis] for shape in step.canonical]
-        pieces = zip(step.native, whole.split(sizes, dim=step.axis), strict=True)
+        pieces = zip(step.native, torch.split(whole, sizes, dim=step.axis), strict=True)
         return [(key, part.reshape(self.native[key])) for key, part in pieces]
 
     def export_step(self, step: Step, read: Callable[[str], Tensor]) -> list[tuple[str, Tensor]]:
@@ -174,7 +174,7 @@ class Binding:
         size = (whole.shape[step.axis] - known) // len(pieces)
         sizes = [part.size if isinstance(part, Zeros) else size for part in step.stored]
         out = []
-        for part, tensor in zip(step.stored, whole.split(sizes, dim=step.axis), strict=True):
+        for part, tensor in zip(step.stored, torch.split(whole, sizes, dim=step.axis), strict=True):
             if isinstance(part, Piece):
                 out.append((part.key, part.store(tensor)))
             elif check and tensor.any():

@@ -42,5 +42,3 @@ def _rules(spec: ViTSpec, modules: dict[str, str]) -> Iterator[Rule]:
         else:
             parent, _, name = module.rpartition(".")
             yield same(f"{parent}.{GATED[name]}.{last}" if name in GATED else key, key)
-
-

@@ -12,7 +12,13 @@ MODULES = {
     "head.fc": "heads.head",
     "head.pre_logits": "heads.pre_logits",
 }
-BLOCK = {"norm1": "ln_1", "attn.proj": "self_attention.out_proj", "norm2": "ln_2", "mlp.fc1": "mlp.0", "mlp.fc2": "mlp.3"}
+BLOCK = {
+    "norm1": "ln_1",
+    "attn.proj": "self_attention.out_proj",
+    "norm2": "ln_2",
+    "mlp.fc1": "mlp.0",
+    "mlp.fc2": "mlp.3",
+}
 
 
 def torchvision(spec: ViTSpec) -> Iterator[Rule]:

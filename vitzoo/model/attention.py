@@ -23,7 +23,7 @@ class Attention(nn.Module):
         self.proj = Linear(spec.attn_dim, spec.hidden_dim, bias=spec.proj_bias)
         if spec.qkv_bias is QKVBias.QV:
             # The key's bias does not exist: the zeros that stand for it must stay zeros while training.
-            self.qkv.bias.register_hook(self._without_key)
+            self.qkv.bias.register_hook(self._without_key)  # type: ignore[no-untyped-call]
 
     def _without_key(self, grad: Tensor) -> Tensor:
         grad = grad.clone()

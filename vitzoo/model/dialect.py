@@ -3,8 +3,8 @@
 Names, arguments and return values are those of `timm.models.vision_transformer.VisionTransformer`.
 """
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,41 +13,55 @@ from vitzoo.errors import SpecError
 from vitzoo.model.head import HEADS
 from vitzoo.model.init import init_weights
 from vitzoo.model.pool import POOLS
+from vitzoo.model.position import PatchEmbed, PosTable
 from vitzoo.resample import resample_patch_kernel, resample_table
-from vitzoo.spec import FinalNorm, Size
-
-if TYPE_CHECKING:
-    from vitzoo.model.vit import ViT
+from vitzoo.spec import FinalNorm, Preprocessing, Resample, Size, ViTSpec
 
 
-class TimmDialect:
-    """What timm's VisionTransformer offers besides forward, forward_features and forward_head."""
+class TimmDialect(nn.Module):
+    """What timm's VisionTransformer offers besides forward, forward_features and forward_head; `ViT` is the rest."""
+
+    spec: ViTSpec
+    preprocessing: Preprocessing
+    resample: Resample
+    labels: tuple[str, ...] | None
+    grad_checkpointing: bool
+    patch_embed: PatchEmbed
+    pos_embed: PosTable | None
+    blocks: nn.ModuleList
+    pool: nn.Module
+    head: nn.Module
+
+    # Defined by ViT; declared so that this file can be read and checked alone.
+    embed: Callable[[Tensor], tuple[Tensor, tuple[int, int]]]
+    run_block: Callable[[nn.Module, Tensor], Tensor]
+    final_norm: Callable[[Tensor], Tensor]
 
     @property
-    def num_features(self: "ViT") -> int:
+    def num_features(self) -> int:
         return self.spec.hidden_dim
 
     embed_dim = num_features
 
     @property
-    def head_hidden_size(self: "ViT") -> int:
+    def head_hidden_size(self) -> int:
         """Width of `forward_head(x, pre_logits=True)`."""
         return self.spec.pooled_dim
 
     @property
-    def num_classes(self: "ViT") -> int:
+    def num_classes(self) -> int:
         return self.spec.num_classes
 
     @property
-    def num_prefix_tokens(self: "ViT") -> int:
+    def num_prefix_tokens(self) -> int:
         return self.spec.num_prefix_tokens
 
     @property
-    def default_cfg(self: "ViT") -> dict[str, Any]:
+    def default_cfg(self) -> dict[str, Any]:
         return self.pretrained_cfg
 
     @property
-    def pretrained_cfg(self: "ViT") -> dict[str, Any]:
+    def pretrained_cfg(self) -> dict[str, Any]:
         """What `timm.data.resolve_data_config` reads."""
         heads = [f"head.{name}" for name, module in self.head.named_children() if name.startswith("fc")]
         return {
@@ -63,7 +77,7 @@ class TimmDialect:
         }
 
     def forward_intermediates(
-        self: "ViT",
+        self,
         x: Tensor,
         indices: int | Sequence[int] | None = None,
         return_prefix_tokens: bool = False,
@@ -91,7 +105,7 @@ class TimmDialect:
         prefix = self.num_prefix_tokens
         features = [tokens[:, prefix:] for tokens in taken]
         if output_fmt == "NCHW":
-            features = [f.transpose(1, 2).unflatten(2, grid).contiguous() for f in features]
+            features = [f.transpose(1, 2).reshape(len(f), self.spec.hidden_dim, *grid) for f in features]
         outputs = (
             [(f, tokens[:, :prefix]) for f, tokens in zip(features, taken, strict=True)]
             if return_prefix_tokens
@@ -100,7 +114,7 @@ class TimmDialect:
         return outputs if intermediates_only else (self.final_norm(x), outputs)
 
     def get_intermediate_layers(
-        self: "ViT",
+        self,
         x: Tensor,
         n: int | Sequence[int] = 1,
         reshape: bool = False,
@@ -112,7 +126,7 @@ class TimmDialect:
             x, n, return_prefix_tokens, norm, output_fmt="NCHW" if reshape else "NLC", intermediates_only=True
         )
 
-    def _block_numbers(self: "ViT", indices: int | Sequence[int] | None) -> list[int]:
+    def _block_numbers(self, indices: int | Sequence[int] | None) -> list[int]:
         depth = self.spec.depth
         if indices is None:
             return list(range(depth))
@@ -121,12 +135,12 @@ class TimmDialect:
             raise SpecError(f"block indices {indices} are out of range; the model has blocks 0 to {depth - 1}")
         return sorted(i % depth for i in chosen)
 
-    def get_classifier(self: "ViT") -> nn.Module | tuple[nn.Module, ...]:
+    def get_classifier(self) -> nn.Module | tuple[nn.Module, ...]:
         """The last linear layer; a pair for a distilled head."""
         found = tuple(module for name, module in self.head.named_children() if name.startswith("fc"))
         return found[0] if len(found) == 1 else found
 
-    def reset_classifier(self: "ViT", num_classes: int, global_pool: str | None = None) -> None:
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
         """A new, zero classifier for `num_classes` (0 for none), and another pool if one is named."""
         spec = self.spec.replace(num_classes=num_classes, **({"pool": global_pool} if global_pool else {}))
         if spec.final_norm is FinalNorm.POOLED and spec.pooled_dim != self.spec.pooled_dim:
@@ -145,7 +159,7 @@ class TimmDialect:
         self.labels = None
 
     @torch.no_grad()
-    def set_input_size(self: "ViT", img_size: Size | int | None = None, patch_size: Size | int | None = None) -> None:
+    def set_input_size(self, img_size: Size | int | None = None, patch_size: Size | int | None = None) -> None:
         """Resample the patch kernel and the position table for other sizes, by the policy of the weights."""
         given = {"img_size": img_size, "patch_size": patch_size}
         spec = self.spec.replace(**{name: size for name, size in given.items() if size is not None})
@@ -161,16 +175,16 @@ class TimmDialect:
             )
         self.spec = spec
 
-    def set_grad_checkpointing(self: "ViT", enable: bool = True) -> None:
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute each block in the backward pass: less memory for about a third more time."""
         self.grad_checkpointing = enable
 
-    def no_weight_decay(self: "ViT") -> set[str]:
+    def no_weight_decay(self) -> set[str]:
         """Parameters that optimisers leave without weight decay, besides norms and biases."""
         names = {"cls_token", "dist_token", "reg_tokens", "pos_embed.grid", "pos_embed.prefix", "pool.probe"}
         return names & dict(self.named_parameters()).keys()
 
-    def group_matcher(self: "ViT", coarse: bool = False) -> dict[str, Any]:
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Patterns that give each parameter its depth, for layer-wise learning rates."""
         last = r"^norm" if self.spec.final_norm is not FinalNorm.NONE else r"^pool"
         return {

@@ -37,7 +37,7 @@ def init_weights(model: nn.Module, generator: torch.Generator | int | None = Non
                     normal_bias_ = zero_ if last in ("qkv", "q", "kv", "proj") else bias_normal_
                     normal_bias_(module.bias, generator=generator)
             case LayerNorm() | RMSNorm():
-                nn.init.ones_(module.weight)  # type: ignore[arg-type]
+                nn.init.ones_(module.weight)
                 zero_(getattr(module, "bias", None))
             case LayerScale():
                 nn.init.constant_(module.gamma, module.init)

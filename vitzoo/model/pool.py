@@ -63,7 +63,12 @@ class MapPool(TokenPool):
     def forward(self, x: Tensor) -> Tensor:
         x = x[:, self.num_prefix_tokens :]
         batch, tokens, dim = x.shape
-        q = self.q(self.probe).view(1, 1, self.num_heads, dim // self.num_heads).transpose(1, 2).expand(batch, -1, -1, -1)
+        q = (
+            self.q(self.probe)
+            .view(1, 1, self.num_heads, dim // self.num_heads)
+            .transpose(1, 2)
+            .expand(batch, -1, -1, -1)
+        )
         k, v = self.kv(x).view(batch, tokens, 2, self.num_heads, dim // self.num_heads).permute(2, 0, 3, 1, 4).unbind()
         x = self.proj(F.scaled_dot_product_attention(q, k, v).reshape(batch, dim))
         return x + self.fc2(self.act(self.fc1(self.norm(x))))  # type: ignore[no-any-return]

@@ -30,7 +30,9 @@ class PatchEmbed(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """(batch, in_chans, height, width) -> (batch, rows * columns, hidden_dim) and (rows, columns)."""
         if x.ndim != 4 or x.shape[1] != self.proj.in_channels:
-            raise SpecError(f"expected pictures of shape (batch, {self.proj.in_channels}, height, width), found {tuple(x.shape)}")
+            raise SpecError(
+                f"expected pictures of shape (batch, {self.proj.in_channels}, height, width), found {tuple(x.shape)}"
+            )
         height, width = x.shape[-2:]
         if height % self.patch_size[0] or width % self.patch_size[1]:
             raise SpecError(

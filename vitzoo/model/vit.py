@@ -58,7 +58,7 @@ class Block(nn.Module):
         return x + self.drop_path(self.ls2(self.mlp(self.norm2(x))))  # type: ignore[no-any-return]
 
 
-class ViT(TimmDialect, nn.Module):
+class ViT(TimmDialect):
     """A Vision Transformer as its spec says.
 
     Building it draws no random numbers, and its parameters hold no values yet: assign weights or call
@@ -76,6 +76,8 @@ class ViT(TimmDialect, nn.Module):
         self.preprocessing = preprocessing or Preprocessing()
         self.resample = resample
         self.labels: tuple[str, ...] | None = None
+        self.license: str | None = None
+        self.origin: str | None = None
         self.load_report: Any = None
         self.grad_checkpointing = False
 
@@ -97,11 +99,10 @@ class ViT(TimmDialect, nn.Module):
     def embed(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Pixels (batch, in_chans, height, width) -> the first block's input, and its grid (rows, columns)."""
         patches, grid = self.patch_embed(x)
-        kinds = [token for token in (self.cls_token, self.dist_token, self.reg_tokens) if token is not None]
-        if kinds:
-            prefix = torch.cat(kinds).expand(x.shape[0], -1, -1)
-        else:
-            prefix = patches[:, :0]
+        kinds: list[Tensor] = [
+            token for token in (self.cls_token, self.dist_token, self.reg_tokens) if token is not None
+        ]
+        prefix = torch.cat(kinds).expand(x.shape[0], -1, -1) if kinds else patches[:, :0]
         if self.pos_embed is not None:
             prefix, patches = self.pos_embed(prefix, patches, grid)
         return self.norm_pre(torch.cat([prefix, patches], dim=1)), grid
@@ -128,7 +129,7 @@ class ViT(TimmDialect, nn.Module):
         x = self.pool(x)
         if self.spec.final_norm is FinalNorm.POOLED:
             x = self.norm(x)
-        return self.head.features(x) if pre_logits else self.head(x)  # type: ignore[no-any-return, operator]
+        return self.head.features(x) if pre_logits else self.head(x)  # type: ignore[operator]
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, in_chans, height, width) -> logits (batch, num_classes).

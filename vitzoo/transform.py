@@ -67,7 +67,7 @@ def preprocess(model: Prepared) -> "Transform":
 
 
 def load_image(source: Image.Image | str | os.PathLike[str], in_chans: int = 3) -> Image.Image:
-    """A picture or a picture file, upright and in 8 bit: mode RGB, or L (luminance) if `in_chans` is 1.
+    """A picture or a picture file, upright, in 8 bit, without metadata: mode RGB, or L (luminance) if `in_chans` is 1.
 
     Equal to `Image.open(source).convert(mode)`, but for the EXIF orientation, which is applied, and for 16-bit
     pictures, which are scaled (`convert` clips them: all above 255 turns white). Alpha is dropped, as `convert` does.
@@ -114,10 +114,13 @@ def _convert(picture: Image.Image, mode: str, name: str) -> Image.Image:
         picture = picture.copy()  # the caller's picture keeps its own; without it `convert` has nothing to warn about
         del picture.info["transparency"]
     picture = picture.convert(mode)
+    picture.info.clear()  # an orientation that stayed in it would be applied again
     return picture if turn is None else picture.transpose(turn)
 
 
 def _orientation(picture: Image.Image, name: str) -> int:
+    if picture.format == "TIFF":  # Pillow turns TIFF as it loads, and some versions keep the tag
+        return 1
     try:
         return int(picture.getexif().get(ExifTags.Base.Orientation, 1))
     except DAMAGED as error:
@@ -213,8 +216,7 @@ class Transform:
                 f"picture of {plane.height}x{plane.width}: resized to {height}x{width} it would not fit in memory; "
                 "expected a less extreme aspect ratio, crop it first"
             )
-        if plane.size != (width, height):
-            plane = plane.resize((width, height), Image.Resampling[self.preprocessing.interpolation.name])
+        plane = plane.resize((width, height), Image.Resampling[self.preprocessing.interpolation.name])
         rows, cols = self.size
         top, left = round((height - rows) / 2), round((width - cols) / 2)
         return plane.crop((left, top, left + cols, top + rows))

@@ -1,0 +1,120 @@
+"""`vitzoo list` and `vitzoo info`. Neither imports torch, unless `info` is asked about a file."""
+
+import json
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from vitzoo import registry
+from vitzoo.describe import Info, count_parameters
+from vitzoo.describe import info as lookup
+from vitzoo.errors import RegistryError
+from vitzoo.spec import is_file
+
+
+def columns(rows: Sequence[tuple[str, ...]], right: tuple[int, ...] = ()) -> str:
+    """Aligned columns; those whose numbers are in `right` are flush right."""
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if i in right else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )
+
+
+def millions(number: float) -> str:
+    return f"{number / 1e6:,.2f}M"
+
+
+def size(img_size: tuple[int, int]) -> str:
+    return str(img_size[0]) if img_size[0] == img_size[1] else f"{img_size[0]}x{img_size[1]}"
+
+
+def list_(
+    pattern: Annotated[str, typer.Argument(help="names with * and ?, e.g. 'vit_b*' or '*augreg*'")] = "*",
+    license: Annotated[list[str] | None, typer.Option(help="only weights under this licence; may be repeated")] = None,
+    models: Annotated[bool, typer.Option("--models", help="architectures instead of weights")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="a JSON array instead of a table")] = False,
+) -> None:
+    """List weights (or, with --models, architectures) with size, resolution, classes and licence."""
+    rows: list[dict[str, str | int]] = []
+    if models:
+        for name in registry.list_models(pattern):
+            spec = registry.model_spec(name)
+            count = len(registry.list_pretrained(f"{name}.*"))
+            rows.append(
+                {"name": name, "params": count_parameters(spec), "img_size": size(spec.img_size), "weights": count}
+            )
+    else:
+        for name in registry.list_pretrained(pattern, license=license):
+            entry, spec = registry.weights_entry(name), registry.entry_spec(name)
+            rows.append(
+                {
+                    "name": name,
+                    "params": entry.params,
+                    "img_size": size(spec.img_size),
+                    "classes": spec.num_classes,
+                    "license": entry.license,
+                }
+            )
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
+    if not rows:
+        limit = f" under {' or '.join(license)}" if license else ""
+        raise RegistryError(f"nothing matches '{pattern}'{limit}; try `vitzoo list` without arguments")
+    table = [tuple(rows[0])] + [
+        tuple(millions(v) if k == "params" else str(v) for k, v in row.items())  # type: ignore[arg-type]
+        for row in rows
+    ]
+    print(columns(table, right=(1, 2, 3)))
+
+
+def info(
+    name: Annotated[str, typer.Argument(help="a model, model.tag, an alias, or the path of a native file")],
+    as_json: Annotated[bool, typer.Option("--json", help="JSON instead of text")] = False,
+) -> None:
+    """Show what a model is: the shape of every stage, parameters, multiply-adds, weights; a file's load report."""
+    report = None
+    if is_file(name):
+        from vitzoo.factory import create
+
+        model = create(name)
+        report = str(model.load_report)
+        found = Info(name, model.spec)
+    else:
+        found = lookup(name)
+    if as_json:
+        print(json.dumps(found.to_dict(), indent=2))
+        return
+    print(found.name)
+    print()
+    print(columns([(f"  {stage.name}", stage.shape) for stage in found.stages]))
+    print()
+    facts = [
+        ("  parameters", f"{found.params:,} ({millions(found.params)})"),
+        ("  multiply-adds", f"{found.macs / 1e9:.2f} G"),
+    ]
+    if found.weights is not None:
+        entry = found.weights
+        facts += [("  license", entry.license), ("  resampling", entry.resample.value)]
+        facts += [("  source", _place(source)) for source in entry.sources]
+        facts += [("  " + key, text) for key, text in (("origin", entry.origin), ("note", entry.note)) if text]
+    print(columns(facts))
+    if found.tags:
+        print("\n  weights (the first is the default):")
+        for tag in found.tags:
+            print(f"    {tag}  {registry.weights_entry(tag).license}")
+    if report is not None:
+        print(f"\n{report}")
+
+
+def _place(source: object) -> str:
+    for attribute in ("url", "repo", "file"):
+        if hasattr(source, attribute):
+            layout = getattr(source, "layout", "")
+            return f"{getattr(source, attribute)} (layout {layout})"
+    raise AssertionError(source)

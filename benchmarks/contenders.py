@@ -11,44 +11,33 @@ from pathlib import Path
 from typing import Any
 
 NAME = "vit_base_patch16_224.augreg2_in21k_ft_in1k"
-DEPTH, HEADS, PATCH, DIM, MLP_DIM, EPS = 12, 12, 16, 768, 3072, 1e-6
-
+SPEC = {"hidden_dim": 768, "depth": 12, "num_heads": 12, "mlp_dim": 3072}
 MODULES = {
     "floor": ("torch", "safetensors"),
     "vitzoo": ("vitzoo.factory",),
     "timm": ("timm",),
     "transformers": ("transformers.models.vit.modeling_vit",),
-    "torchvision": ("torchvision.models.vision_transformer",),
 }
+
+
+def import_modules(contender: str) -> None:
+    """Import what a program that uses the contender imports at its top."""
+    for name in MODULES[contender]:
+        importlib.import_module(name)
 
 
 def use_cache(folder: Path) -> None:
     """Point huggingface_hub, here and in child processes, at the cache in `folder`, without a network."""
-    os.environ |= {
-        "HF_HOME": str(folder),
-        "HF_HUB_CACHE": str(folder / "hub"),
-        "HF_HUB_OFFLINE": "1",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-    }
-
-
-def hub_snapshot(folder: Path, repo: str, revision: str = "0" * 40) -> Path:
-    """The folder in which huggingface_hub looks for the files of `repo`."""
-    root = folder / "hub" / f"models--{repo.replace('/', '--')}"
-    snapshot = root / "snapshots" / revision
-    snapshot.mkdir(parents=True, exist_ok=True)
-    (root / "refs").mkdir(exist_ok=True)
-    (root / "refs" / "main").write_text(revision)
-    return snapshot
+    os.environ |= {"HF_HOME": str(folder), "HF_HUB_CACHE": str(folder / "hub"), "HF_HUB_OFFLINE": "1"}
 
 
 def checkpoint(folder: Path) -> Path:
-    """The cached file that vitzoo, timm and the floor read."""
-    return hub_snapshot(folder, f"timm/{NAME}") / "model.safetensors"
+    """The file that vitzoo, timm and the floor read, where huggingface_hub keeps it."""
+    return folder / "hub" / f"models--timm--{NAME}" / "snapshots" / ("0" * 40) / "model.safetensors"
 
 
 def write_checkpoints(folder: Path) -> None:
-    """One random ViT-B/16 in the layouts of timm (as a hub cache), transformers and torchvision."""
+    """One random ViT-B/16 in the layouts of timm (as a hub cache), torchvision and transformers."""
     import timm
     import torch
     from safetensors.torch import save_file
@@ -63,28 +52,23 @@ def write_checkpoints(folder: Path) -> None:
         for parameter in model.parameters():  # timm starts biases and tokens at zero, which would hide mistakes
             parameter.add_(0.02 * torch.randn_like(parameter))
     file = checkpoint(folder)
+    file.parent.mkdir(parents=True)
     save_file(model.state_dict(), file, {"format": "pt"})
-    about = {"architecture": NAME.partition(".")[0], "num_classes": 1000, "pretrained_cfg": {"num_classes": 1000}}
-    (file.parent / "config.json").write_text(json.dumps(about))
+    (file.parent / "config.json").write_text(json.dumps({"architecture": NAME.partition(".")[0]}))
+    refs = file.parents[2] / "refs"
+    refs.mkdir()
+    (refs / "main").write_text(file.parent.name)
 
-    shape = {"hidden_dim": DIM, "depth": DEPTH, "num_heads": HEADS, "mlp_dim": MLP_DIM}
-    ours = vitzoo.create(file, layout="timm", **shape)
+    ours = vitzoo.create(file, layout="timm", **SPEC)
     vitzoo.save(ours, folder / "torchvision.safetensors", layout="torchvision")
-
-    ViTForImageClassification(ViTConfig(layer_norm_eps=EPS, num_labels=1000)).save_pretrained(folder / "transformers")
+    ViTForImageClassification(ViTConfig(layer_norm_eps=1e-6, num_labels=1000)).save_pretrained(folder / "transformers")
     tensors = bind("huggingface", ours.spec).export_all(ours.state_dict())
     prefixed = {k if k.startswith("classifier") else f"vit.{k}": t.contiguous() for k, t in tensors.items()}
     save_file(prefixed, folder / "transformers" / "model.safetensors", {"format": "pt"})
 
 
-def import_modules(contender: str) -> None:
-    """Import what the contender's `create` and first forward pass need."""
-    for name in MODULES[contender]:
-        importlib.import_module(name)
-
-
-def create(contender: str, folder: Path) -> Callable[[Any], Any]:
-    """A pretrained model in evaluation mode: pixels (batch, 3, 224, 224) -> logits (batch, 1000)."""
+def create(contender: str, folder: Path) -> Any:
+    """A pretrained model in evaluation mode; `logits` calls it."""
     if contender == "vitzoo":
         import vitzoo
 
@@ -96,8 +80,7 @@ def create(contender: str, folder: Path) -> Callable[[Any], Any]:
     if contender == "transformers":
         from transformers import ViTForImageClassification
 
-        model = ViTForImageClassification.from_pretrained(folder / "transformers").eval()
-        return Logits(model)
+        return ViTForImageClassification.from_pretrained(folder / "transformers").eval()
     if contender == "torchvision":
         from safetensors.torch import load_file
         from torchvision.models import vit_b_16
@@ -108,21 +91,14 @@ def create(contender: str, folder: Path) -> Callable[[Any], Any]:
     return Floor(checkpoint(folder))
 
 
-class Logits:
-    """A transformers model that returns its logits alone."""
-
-    def __init__(self, model: Any) -> None:
-        self.model = model
-
-    def to(self, device: str, dtype: Any) -> "Logits":
-        return Logits(self.model.to(device=device, dtype=dtype))
-
-    def __call__(self, x: Any) -> Any:
-        return self.model(x).logits
+def logits(model: Callable[[Any], Any], x: Any) -> Any:
+    """(batch, 3, 224, 224) -> (batch, 1000)."""
+    output = model(x)
+    return getattr(output, "logits", output)
 
 
 class Floor:
-    """The matrix products of a ViT-B/16 and nothing else, on tensors as they are mapped from timm's file."""
+    """The matrix products of a ViT-B/16 and nothing else, on the tensors of timm's file as they are mapped."""
 
     def __init__(self, file: Path) -> None:
         from safetensors import safe_open
@@ -131,26 +107,26 @@ class Floor:
             self.tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
 
     def to(self, device: str, dtype: Any) -> "Floor":
-        self.tensors = {key: tensor.to(device=device, dtype=dtype) for key, tensor in self.tensors.items()}
+        self.tensors = {key: tensor.to(device, dtype) for key, tensor in self.tensors.items()}
         return self
 
     def __call__(self, x: Any) -> Any:
         import torch
         import torch.nn.functional as F
 
-        t, batch = self.tensors, x.shape[0]
+        t, batch, dim = self.tensors, x.shape[0], SPEC["hidden_dim"]
 
         def linear(name: str, x: Any) -> Any:
             return F.linear(x, t[f"{name}.weight"], t[f"{name}.bias"])
 
         def norm(name: str, x: Any) -> Any:
-            return F.layer_norm(x, (DIM,), t[f"{name}.weight"], t[f"{name}.bias"], EPS)
+            return F.layer_norm(x, (dim,), t[f"{name}.weight"], t[f"{name}.bias"], 1e-6)
 
-        x = F.conv2d(x, t["patch_embed.proj.weight"], t["patch_embed.proj.bias"], stride=PATCH)
+        x = F.conv2d(x, t["patch_embed.proj.weight"], t["patch_embed.proj.bias"], stride=16)
         x = torch.cat([t["cls_token"].expand(batch, -1, -1), x.flatten(2).transpose(1, 2)], 1) + t["pos_embed"]
-        for block in (f"blocks.{i}" for i in range(DEPTH)):
+        for block in (f"blocks.{i}" for i in range(SPEC["depth"])):
             qkv = linear(f"{block}.attn.qkv", norm(f"{block}.norm1", x))
-            q, k, v = qkv.view(batch, -1, 3, HEADS, DIM // HEADS).permute(2, 0, 3, 1, 4)
+            q, k, v = qkv.view(batch, -1, 3, SPEC["num_heads"], 64).permute(2, 0, 3, 1, 4)
             mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(x.shape)
             x = x + linear(f"{block}.attn.proj", mixed)
             x = x + linear(f"{block}.mlp.fc2", F.gelu(linear(f"{block}.mlp.fc1", norm(f"{block}.norm2", x))))

@@ -19,8 +19,10 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from vitzoo.factory import create
 from vitzoo.model import ViT
 from vitzoo.spec import Preprocessing, Resample, ViTSpec
+from vitzoo.weights.save import save
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 SPEC = ViTSpec(
@@ -71,7 +73,7 @@ def forward(model: ViT, x: Tensor, keep: float, generator: torch.Generator) -> T
 
 @torch.inference_mode()
 def accuracy(model: ViT, pixels: Tensor, targets: Tensor, size: int = 32) -> float:
-    """Top-1 in percent; another size stretches the pictures and resamples the positions."""
+    """Top-1 in percent; for another size the pictures are enlarged and the positions resampled."""
     model.eval()
     hits = 0
     for x, y in zip(pixels.split(500), targets.split(500), strict=True):
@@ -138,7 +140,7 @@ def main() -> None:
     parser.add_argument("--train", type=Path, required=True, help="tar archive with a folder a class")
     parser.add_argument("--val", type=Path, required=True, help="the same, for evaluation")
     parser.add_argument("--out", type=Path, required=True, help="folder for the checkpoint and the model")
-    parser.add_argument("--epochs", type=int, default=24)
+    parser.add_argument("--epochs", type=int, default=14)
     parser.add_argument("--batch-size", type=int, default=250)
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--weight-decay", type=float, default=0.05)
@@ -212,6 +214,10 @@ def main() -> None:
         torch.save(state, checkpoint.with_suffix(".tmp"))
         checkpoint.with_suffix(".tmp").replace(checkpoint)
 
+    model.labels, model.license = tuple(names), "apache-2.0"
+    model.origin = "examples/train_cifar10.py on CIFAR-10 (Krizhevsky 2009)"
+    print("written:", save(model.half(), args.out / "model.safetensors"))
+    model = create(args.out / "model.safetensors", device=args.device)
     for size in (32, 48):
         print(f"top-1 at {size} px: {accuracy(model, val_x, val_y, size):.2f} %")
 

@@ -5,6 +5,7 @@ import pickle
 
 import pytest
 import timm
+import timm.optim
 import torch
 from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import VisionTransformer
@@ -19,7 +20,15 @@ from vitzoo.model import ViT
 from vitzoo.spec import Resample, ViTSpec
 
 TINY = ViTSpec(img_size=32, patch_size=8, hidden_dim=48, depth=3, num_heads=3, mlp_dim=80, num_classes=7)
-TIMM = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 3, "num_heads": 3, "mlp_ratio": 80 / 48, "num_classes": 7}
+TIMM = {
+    "img_size": 32,
+    "patch_size": 8,
+    "embed_dim": 48,
+    "depth": 3,
+    "num_heads": 3,
+    "mlp_ratio": 80 / 48,
+    "num_classes": 7,
+}
 
 # Each case: changes of our spec, and the same in timm's words.
 CASES = {
@@ -141,7 +150,8 @@ def test_a_swap_is_noticed() -> None:
             if torch.allclose(swapped(x), expected, atol=1e-5, rtol=1e-5):
                 unnoticed.append((a, b))
     assert len(swaps) > 100
-    assert unnoticed == []
+    # Both are added to the same token: no output can tell them apart.
+    assert unnoticed == [("cls_token", "pos_embed.prefix")]
 
 
 @pytest.mark.parametrize("arguments", [{}, {"norm": True}, {"indices": 2}, {"indices": [0, -1], "stop_early": True}])

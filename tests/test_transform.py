@@ -28,8 +28,8 @@ from timm.data.model_config import resolve_input_data_config
 from torch.utils.data import DataLoader
 
 from vitzoo.errors import ImageError
-from vitzoo.transform import Transform, load_image, preprocess
 from vitzoo.spec import CropMode, Interpolation, Preprocessing, ViTSpec
+from vitzoo.transform import Transform, load_image, preprocess
 
 PHOTO_FOLDER = Path(
     os.environ.get("VITZOO_TEST_PHOTOS", Path(__file__).resolve().parents[2] / "shared" / "data" / "photos")

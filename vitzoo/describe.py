@@ -75,13 +75,14 @@ def count_macs(spec: ViTSpec, batch: int = 1) -> int:
     patches = spec.num_patches * spec.in_chans * prod(spec.patch_size) * dim
     linear = 4 * dim * spec.attn_dim + (3 if spec.mlp is MLP.GATED else 2) * dim * spec.mlp_dim
     attention = 2 * tokens * spec.attn_dim
-    pool = 0
+    pool = once = 0
     if spec.pool is Pool.MAP:
-        pool = dim * dim * (2 + 2 * spec.num_patches) + 2 * spec.num_patches * dim + 2 * dim * spec.mlp_dim
+        once = dim * dim  # the one query is projected once a batch
+        pool = dim * dim * (1 + 2 * spec.num_patches) + 2 * spec.num_patches * dim + 2 * dim * spec.mlp_dim
     head = spec.pooled_dim * spec.num_classes * (2 if spec.head is Head.DISTILLED else 1)
     if spec.head is Head.PRE_LOGITS:
         head += spec.pooled_dim**2
-    return batch * (patches + spec.depth * tokens * (linear + attention) + pool + head)
+    return batch * (patches + spec.depth * tokens * (linear + attention) + pool + head) + once
 
 
 def stages(spec: ViTSpec) -> list[Stage]:

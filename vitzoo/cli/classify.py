@@ -129,21 +129,21 @@ def _run(
     device = next(vit.parameters()).device
     batches = [files[i : i + batch_size] for i in range(0, len(files), batch_size)]
     for batch in track(batches, "classifying", console=Console(stderr=True), disable=len(batches) < 2, transient=True):
-        outcomes: dict[Path, list[Guess] | str] = {}
+        outcomes: list[tuple[Path, list[Guess] | str]] = []
         inputs = []
         for file in batch:
             try:
                 inputs.append(transform(file))
-                outcomes[file] = []
+                outcomes.append((file, []))
             except ImageError as error:
-                outcomes[file] = str(error)
+                outcomes.append((file, str(error)))
         if inputs:
             with torch.inference_mode():
                 top = vit(torch.stack(inputs).to(device)).float().softmax(-1).topk(top_k)
-            good = [file for file, outcome in outcomes.items() if not isinstance(outcome, str)]
-            for file, values, indices in zip(good, top.values.tolist(), top.indices.tolist(), strict=True):
-                outcomes[file] = [Guess(names[i], i, p) for i, p in zip(indices, values, strict=True)]
-        yield from outcomes.items()
+            good = [outcome for _, outcome in outcomes if not isinstance(outcome, str)]
+            for guesses, values, indices in zip(good, top.values.tolist(), top.indices.tolist(), strict=True):
+                guesses += [Guess(names[i], i, p) for i, p in zip(indices, values, strict=True)]
+        yield from outcomes
 
 
 def _print(file: Path, guesses: list[Guess]) -> None:

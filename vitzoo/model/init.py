@@ -52,9 +52,9 @@ def init_weights(model: nn.Module, generator: torch.Generator | int | None = Non
 
 def lecun_normal_(weight: Tensor, generator: torch.Generator | None) -> None:
     """Truncated normal with variance 1 / fan_in, flax's default for kernels."""
-    std = weight[0].numel() ** -0.5
     # flax divides by the standard deviation of a unit normal truncated at 2.
-    nn.init.trunc_normal_(weight, std=std / 0.87962566, a=-2 * std, b=2 * std, generator=generator)
+    std = weight[0].numel() ** -0.5 / 0.87962566
+    nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std, generator=generator)
 
 
 def bias_normal_(bias: Tensor, generator: torch.Generator | None) -> None:

@@ -115,7 +115,7 @@ class ViT(TimmDialect):
 
     def final_norm(self, x: Tensor) -> Tensor:
         """The final norm if it is applied to tokens, else `x`."""
-        return self.norm(x) if self.spec.final_norm is FinalNorm.TOKENS else x  # type: ignore[no-any-return]
+        return self.norm(x) if self.spec.final_norm is FinalNorm.TOKENS else x
 
     def forward_features(self, x: Tensor) -> Tensor:
         """(batch, in_chans, height, width) -> tokens (batch, prefix + patches, hidden_dim)."""
@@ -129,7 +129,7 @@ class ViT(TimmDialect):
         x = self.pool(x)
         if self.spec.final_norm is FinalNorm.POOLED:
             x = self.norm(x)
-        return self.head.features(x) if pre_logits else self.head(x)  # type: ignore[operator]
+        return self.head.features(x) if pre_logits else self.head(x)  # type: ignore[no-any-return, operator]
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, in_chans, height, width) -> logits (batch, num_classes).

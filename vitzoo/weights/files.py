@@ -95,7 +95,8 @@ class PickleFile:
                 f"{path} holds more than tensors and was not loaded, because that could run code: "
                 f"{str(error).splitlines()[0]}; save its state dict alone, best as safetensors"
             ) from None
-        except (RuntimeError, OSError, EOFError) as error:
+        except (RuntimeError, OSError, EOFError, LookupError, ValueError, TypeError, AttributeError) as error:
+            # The legacy unpickler meets whatever stands in a file that is none of its own.
             raise _unreadable(path, "torch", error) from None
         for wrapper in WRAPPERS:
             if isinstance(state, dict) and isinstance(state.get(wrapper), dict):

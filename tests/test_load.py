@@ -206,6 +206,18 @@ def test_offline_without_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         vitzoo.create("vit_s16", pretrained=True)
 
 
+def test_hub_ids_with_a_revision(hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit = "0" * 40
+    known = vitzoo.create(f"hf-hub:timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k@{commit}", pretrained=True)
+    assert known.origin == NAME
+    with pytest.raises(WeightsError, match="is not in the cache"):
+        vitzoo.create("hf-hub:timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k@other", pretrained=True)
+    model = vitzoo.create("vit_nano4.cifar10", pretrained=True)
+    vitzoo.save(model, tmp_path / "models--me--mine" / "snapshots" / commit / "model")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    assert torch.equal(vitzoo.create(f"hf-hub:me/mine@{commit}")(X), model(X))
+
+
 def test_native_file_creates_itself(tmp_path: Path) -> None:
     model = vitzoo.create("vit_nano4.cifar10", pretrained=True)
     path = vitzoo.save(model, tmp_path / "sub" / "mine")

@@ -10,13 +10,14 @@ import torch
 from vitzoo import registry
 from vitzoo.errors import RegistryError, SpecError, WeightsError
 from vitzoo.model import ViT
-from vitzoo.spec import Preprocessing, Resample, ViTSpec, WeightsEntry, is_file
+from vitzoo.spec import HubSource, Preprocessing, Resample, ViTSpec, WeightsEntry, is_file
 from vitzoo.weights.files import open_tensors, read_metadata
 from vitzoo.weights.load import load
 from vitzoo.weights.sources import fetch
 
 # timm's names for what the spec calls otherwise.
 POOL_NAMES = {"token": "cls"}
+HUB = "hf-hub:"
 
 
 def create(
@@ -33,7 +34,8 @@ def create(
     """Build a ViT.
 
     Args:
-        model: a model (`vit_b16`) or weights (`vit_b16.augreg_in21k`) of the registry, any of their aliases, a file
+        model: a model (`vit_b16`) or weights (`vit_b16.augreg_in21k`) of the registry, any of their aliases,
+            `hf-hub:org/repo@revision` whose repository the registry knows or holds a native `model.safetensors`, a file
             or folder written by `vitzoo.save`, another checkpoint file together with `layout` and the spec's fields,
             or a `ViTSpec`.
         pretrained: load the weights that the name stands for; a model's first entry if the name has no tag. A file is
@@ -59,6 +61,8 @@ def create(
         built = _fresh(model.replace(**changes), Preprocessing(), policy or Resample.TIMM, generator)
     elif is_file(model):
         built = _from_file(Path(model), layout, policy, changes, generator)
+    elif str(model).startswith(HUB):
+        built = _from_hub(str(model), layout, pretrained, policy, changes, generator)
     else:
         built = _from_registry(str(model), pretrained, policy, changes, generator)
     return built.to(device=device, dtype=dtype or torch.get_default_dtype()).eval()
@@ -93,6 +97,7 @@ def _from_registry(
     policy: Resample | None,
     changes: Mapping[str, Any],
     generator: torch.Generator | int | None,
+    revision: str | None = None,
 ) -> ViT:
     found = registry.resolve(name)
     tag = found.tag
@@ -111,11 +116,30 @@ def _from_registry(
     if not pretrained:
         return _fresh(spec.replace(**changes), entry.preprocessing, policy, generator)
     source = entry.sources[0]
+    if revision is not None and isinstance(source, HubSource):
+        source = source.model_copy(update={"revision": revision, "sha256": None})
     file = open_tensors(fetch(source))
     target = spec.replace(**changes)
     built = load(file, source.layout, spec, target, entry.preprocessing, policy, generator)
     _describe(built, full, entry, keep_labels=target.num_classes == spec.num_classes)
     return built
+
+
+def _from_hub(
+    name: str,
+    layout: str | None,
+    pretrained: bool,
+    policy: Resample | None,
+    changes: dict[str, Any],
+    generator: torch.Generator | int | None,
+) -> ViT:
+    repo, _, revision = name.removeprefix(HUB).partition("@")
+    try:
+        registry.resolve(repo)
+    except RegistryError:
+        path = fetch(HubSource(repo=repo, revision=revision or None, sha256=None, layout=layout or "vitzoo"))
+        return _from_file(path, layout, policy, changes, generator)
+    return _from_registry(repo, pretrained, policy, changes, generator, revision or None)
 
 
 def _describe(built: ViT, name: str, entry: WeightsEntry, keep_labels: bool) -> None:

@@ -106,6 +106,9 @@ class Binding:
         for rule in rules:
             if isinstance(rule, Drop):
                 self.drops[rule.key] = rule.reason
+            elif not rule.native:
+                keys = [part.key for part in rule.stored if isinstance(part, Piece)]
+                raise LayoutError(f"layout '{layout}' needs {_listing(keys)}, and the model has nothing for it")
             else:
                 self.steps.append(self._bind(rule))
         claimed = Counter(key for step in self.steps for key in step.native)

@@ -64,8 +64,10 @@ class NpzFile:
         self.path = path
         try:
             self._file = np.load(path, allow_pickle=False)
+            if not isinstance(self._file, np.lib.npyio.NpzFile):
+                raise ValueError("a single array, not an archive of named arrays")
             self.shapes = {name: self._shape(name) for name in self._file.files}
-        except (ValueError, OSError, zipfile.BadZipFile) as error:
+        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
             raise _unreadable(path, "npz", error) from None
 
     def _shape(self, name: str) -> Shape:
@@ -75,6 +77,8 @@ class NpzFile:
             shape, _, dtype = read(member)
         if dtype.hasobject:
             raise ValueError(f"'{name}' holds pickled objects, which are never loaded")
+        if dtype.kind not in "fiub":
+            raise ValueError(f"'{name}' is of type {dtype}, and torch has no such tensors")
         return tuple(shape)
 
     def read(self, key: str) -> Tensor:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vitzoo.errors import WeightsError
+from vitzoo.errors import LayoutError, WeightsError
 from vitzoo.layouts.tables import bind, get_layout
 from vitzoo.model import ViT
 from vitzoo.model.init import init_weights
@@ -80,7 +80,10 @@ def load(
     strip = get_layout(layout).strip
     keys = {strip(key): key for key in file.shapes}
     if len(keys) < len(file.shapes):
-        raise WeightsError(f"{file.path} holds the same tensor with and without a prefix; keep one of them")
+        twice = [f"{key} and {keys[strip(key)]}" for key in file.shapes if keys[strip(key)] != key]
+        raise LayoutError(
+            f"{file.path} holds the same tensor under two names: {', '.join(twice[:4])}; keep one of them"
+        )
     dropped = binding.check({key: file.shapes[original] for key, original in keys.items()}, str(file.path))
 
     report = LoadReport(str(file.path), layout)

@@ -164,7 +164,13 @@ def _from_file(
         spec = ViTSpec.parse(_mapping(about, "spec", path), str(path))
         preprocessing = Preprocessing.parse(_mapping(about, "preprocessing", path), str(path))
         target = spec.replace(**changes)
-        built = load(file, "vitzoo", spec, target, preprocessing, policy or Resample(str(about["resample"])), generator)
+        stored = about.get("resample")
+        if stored not in list(Resample):
+            raise WeightsError(
+                f"{path}: the metadata of this native file has the resample policy {stored!r}; "
+                f"the policies are {', '.join(Resample)}"
+            )
+        built = load(file, "vitzoo", spec, target, preprocessing, policy or Resample(str(stored)), generator)
         labels = about.get("labels")
         built.labels = tuple(labels) if isinstance(labels, list) and target.num_classes == spec.num_classes else None
         built.license, built.origin = (None if about.get(k) is None else str(about[k]) for k in ("license", "origin"))

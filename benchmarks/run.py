@@ -180,8 +180,8 @@ def main() -> None:
             for part in SECTIONS[section](Path(name), arguments.repeats, arguments.device):
                 parts.append(part)
                 print(part, flush=True)
-    if arguments.markdown is not None:
-        arguments.markdown.write_text("\n".join(parts))
+                if arguments.markdown is not None:
+                    arguments.markdown.write_text("\n".join(parts))
 
 
 if __name__ == "__main__":

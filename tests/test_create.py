@@ -290,6 +290,13 @@ def test_dtype_of_pretrained_weights(hub: Path, state: dict[str, Tensor]) -> Non
     assert torch.equal(model.norm.weight, state["norm.weight"].bfloat16())
 
 
+def test_label_names_cost_nothing_until_they_are_read(hub: Path) -> None:
+    model = create(NAME, pretrained=True)
+    assert callable(model._labels)
+    assert len(model.labels or ()) == 1000
+    assert model.labels is model.labels
+
+
 def test_a_hub_id_with_a_revision(
     hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: dict[str, Tensor]
 ) -> None:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +145,8 @@ def _from_hub(
 
 def _describe(built: ViT, name: str, entry: WeightsEntry, keep_labels: bool) -> None:
     built.license, built.origin = entry.license, name
-    built.labels = registry.labels(entry) if keep_labels else None
+    # Known sets of names come from timm, which takes longer to import than a model takes to load.
+    built.labels = partial(registry.labels, entry) if keep_labels else None
 
 
 def _from_file(

@@ -24,8 +24,8 @@ class TimmDialect(nn.Module):
     spec: ViTSpec
     preprocessing: Preprocessing
     resample: Resample
-    labels: tuple[str, ...] | None
     grad_checkpointing: bool
+    _labels: Any
     patch_embed: PatchEmbed
     pos_embed: PosTable | None
     blocks: nn.ModuleList
@@ -156,7 +156,7 @@ class TimmDialect(nn.Module):
             init_weights(pool)
             self.pool = pool.to(like.device, like.dtype)
         self.spec = spec
-        self.labels = None
+        self._labels = None
 
     @torch.no_grad()
     def set_input_size(self, img_size: Size | int | None = None, patch_size: Size | int | None = None) -> None:

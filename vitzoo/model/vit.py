@@ -6,6 +6,7 @@
 A block adds to its input, twice: x + attention(norm(x)), then x + mlp(norm(x)) (equations 2 and 3).
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -21,6 +22,8 @@ from vitzoo.model.mlp import MLPS
 from vitzoo.model.pool import POOLS
 from vitzoo.model.position import PatchEmbed, PosTable
 from vitzoo.spec import FinalNorm, PosEmbed, Preprocessing, Resample, ViTSpec
+
+Labels = tuple[str, ...] | Callable[[], tuple[str, ...] | None] | None
 
 
 class Tokens(NamedTuple):
@@ -75,7 +78,7 @@ class ViT(TimmDialect):
         self.spec = spec
         self.preprocessing = preprocessing or Preprocessing()
         self.resample = resample
-        self.labels: tuple[str, ...] | None = None
+        self._labels: Labels = None
         self.license: str | None = None
         self.origin: str | None = None
         self.load_report: Any = None
@@ -95,6 +98,17 @@ class ViT(TimmDialect):
         self.norm = nn.Identity() if spec.final_norm is FinalNorm.NONE else NORMS[spec.norm](width, eps=spec.norm_eps)
         self.pool = POOLS[spec.pool](spec)
         self.head = HEADS[spec.head](spec)
+
+    @property
+    def labels(self) -> tuple[str, ...] | None:
+        """Names of the classes, where they are known; a function that was given for them is called when first asked."""
+        if callable(self._labels):
+            self._labels = self._labels()
+        return self._labels
+
+    @labels.setter
+    def labels(self, labels: "Labels") -> None:
+        self._labels = labels
 
     def embed(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Pixels (batch, in_chans, height, width) -> the first block's input, and its grid (rows, columns)."""

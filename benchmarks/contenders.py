@@ -44,7 +44,7 @@ def write_checkpoints(folder: Path) -> None:
     from transformers import ViTConfig, ViTForImageClassification
 
     import vitzoo
-    from vitzoo.layouts.tables import bind
+    from vitzoo.layouts.tables import get_layout
 
     torch.manual_seed(0)
     model = timm.create_model(NAME)
@@ -62,7 +62,7 @@ def write_checkpoints(folder: Path) -> None:
     ours = vitzoo.create(file, layout="timm", **SPEC)
     vitzoo.save(ours, folder / "torchvision.safetensors", layout="torchvision")
     ViTForImageClassification(ViTConfig(layer_norm_eps=1e-6, num_labels=1000)).save_pretrained(folder / "transformers")
-    tensors = bind("huggingface", ours.spec).export_all(ours.state_dict())
+    tensors = get_layout("huggingface").bind(ours.spec).export_all(ours.state_dict())
     prefixed = {k if k.startswith("classifier") else f"vit.{k}": t.contiguous() for k, t in tensors.items()}
     save_file(prefixed, folder / "transformers" / "model.safetensors", {"format": "pt"})
 

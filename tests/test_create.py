@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,12 @@ from safetensors.torch import load_file, save_file
 from timm.layers import resample_patch_embed
 from torch import Tensor, nn
 
-import vitzoo.weights.files
+import vitzoo.weights.write
 from vitzoo import registry
 from vitzoo.describe import count_parameters
 from vitzoo.errors import LayoutError, RegistryError, SpecError, VitzooError, WeightsError
 from vitzoo.factory import create
-from vitzoo.layouts.tables import bind
+from vitzoo.layouts.tables import get_layout
 from vitzoo.model import ViT
 from vitzoo.resample import resample_table
 from vitzoo.spec import Preprocessing, Resample, ViTSpec
@@ -75,7 +76,7 @@ def actions(model: ViT) -> dict[str, str]:
 
 
 def native(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    return bind("timm", registry.entry_spec(NAME)).import_all(state)
+    return get_layout("timm").bind(registry.entry_spec(NAME)).import_all(state)
 
 
 def assert_rest_unchanged(model: ViT, state: dict[str, Tensor]) -> None:
@@ -461,11 +462,11 @@ def test_saving_is_all_or_nothing(tmp_path: Path, model: ViT, monkeypatch: pytes
     old = save(model, tmp_path / "old")
     before = old.read_bytes()
 
-    def full_disk(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
-        Path(path).write_bytes(b"half of a file")
+    def full_disk(tensors: Iterator[tuple[str, Tensor]], shapes: object) -> Iterator[tuple[str, Tensor]]:
+        yield next(tensors)
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(vitzoo.weights.files, "save_file", full_disk)
+    monkeypatch.setattr(vitzoo.weights.write, "_as_planned", full_disk)
     for name in ("old", "new"):
         with pytest.raises(OSError, match="No space left"):
             save(model, tmp_path / name)
@@ -532,4 +533,4 @@ def test_every_entry_is_what_timm_has(name: str) -> None:
     source = entry.sources[0]
     if source.layout == "timm":
         architecture = source.repo.removeprefix("timm/").partition(".")[0]
-        assert bind("timm", spec).stored == timm_shapes(architecture, spec.num_classes)
+        assert get_layout("timm").bind(spec).stored == timm_shapes(architecture, spec.num_classes)

@@ -20,10 +20,24 @@ MAY_IMPORT = {
     "model": {"errors", "spec", "resample"},
     "layouts": {"errors", "spec"},
     "weights": {"errors", "spec", "resample", "layouts", "model"},
+    "identify": {"errors", "spec", "registry", "layouts", "weights"},
     "describe": {"spec", "registry", "layouts"},
-    "docs": {"registry", "describe"},
-    "factory": {"errors", "spec", "registry", "model", "weights"},
-    "cli": {"errors", "spec", "registry", "model", "factory", "transform", "describe"},
+    "docs": {"registry", "describe", "layouts"},
+    "drift": {"errors", "spec", "registry", "describe"},
+    "factory": {"errors", "spec", "registry", "identify", "model", "weights"},
+    "conversion": {"errors", "spec", "identify", "weights"},
+    "verification": {"errors", "spec", "factory", "layouts", "model", "weights"},
+    "cli": {
+        "errors",
+        "spec",
+        "registry",
+        "model",
+        "factory",
+        "conversion",
+        "verification",
+        "transform",
+        "describe",
+    },
 }
 
 

@@ -31,7 +31,7 @@ ELSEWHERE = {
     r"\.dino$|\.mae$": "trained by self-supervision: families of their own",
     r"_clip_|_siglip_|_plus_clip_": "the towers of image-text models",
     r"dinov[23]|_reg\d|_gap_|tipsv2|radio|lingbot|sapiens|_rope_|_map_|_pe_": "other prefix tokens, pools or positions",
-    r"_rpn_|_xp_|18x2|_dwee_|_dpwee_|_dlittle_": "blocks that the spec does not express",
+    r"_rpn_|_xp_|18x2|_dwee_|_dpwee_|_dlittle_": "other blocks: timm's own family, or none",
     r"intern300m": "no norm at the end",
     r"relpos|_mci_|_r\d+_s\d+|_r_s\d+|resnet": "relative positions and convolutional stems",
 }

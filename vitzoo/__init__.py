@@ -8,6 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from vitzoo.conversion import convert
     from vitzoo.describe import info
     from vitzoo.errors import VitzooError
     from vitzoo.factory import create
@@ -15,11 +16,13 @@ if TYPE_CHECKING:
     from vitzoo.registry import add_registry, list_models, list_pretrained
     from vitzoo.spec import Preprocessing, ViTSpec
     from vitzoo.transform import load_image, preprocess
+    from vitzoo.verification import verify
     from vitzoo.weights.save import save
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "convert": "vitzoo.conversion",
     "create": "vitzoo.factory",
     "VitzooError": "vitzoo.errors",
     "info": "vitzoo.describe",
@@ -33,6 +36,7 @@ _HOMES = {
     "Preprocessing": "vitzoo.spec",
     "ViTSpec": "vitzoo.spec",
     "save": "vitzoo.weights.save",
+    "verify": "vitzoo.verification",
 }
 
 __all__ = [
@@ -42,6 +46,7 @@ __all__ = [
     "ViTSpec",
     "VitzooError",
     "add_registry",
+    "convert",
     "create",
     "info",
     "list_models",
@@ -49,6 +54,7 @@ __all__ = [
     "load_image",
     "preprocess",
     "save",
+    "verify",
 ]
 
 

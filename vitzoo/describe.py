@@ -5,8 +5,8 @@ from math import prod
 from typing import Any, NamedTuple
 
 from vitzoo import registry
-from vitzoo.layouts.native import native_shapes
-from vitzoo.spec import MLP, Head, Pool, ViTSpec, WeightsEntry
+from vitzoo.layouts.native import BUFFERS, native_shapes
+from vitzoo.spec import MLP, AttentionKind, Head, Pool, ViTSpec, WeightsEntry
 
 
 class Stage(NamedTuple):
@@ -65,24 +65,27 @@ def info(name: str) -> Info:
 
 
 def count_parameters(spec: ViTSpec) -> int:
-    """Numbers in all tensors of the model."""
-    return sum(prod(shape) for shape in native_shapes(spec).values())
+    """Numbers in all parameters of the model."""
+    return sum(prod(shape) for key, shape in native_shapes(spec).items() if key not in BUFFERS)
 
 
 def count_macs(spec: ViTSpec, batch: int = 1) -> int:
     """Multiply-adds of all matrix products of one forward pass, attention's own included."""
     tokens, dim = spec.num_patches + spec.num_prefix_tokens, spec.hidden_dim
     patches = spec.num_patches * spec.in_chans * prod(spec.patch_size) * dim
-    linear = 4 * dim * spec.attn_dim + (3 if spec.mlp is MLP.GATED else 2) * dim * spec.mlp_dim
-    attention = 2 * tokens * spec.attn_dim
+    mlp = (3 if spec.mlp is MLP.GATED else 2) * dim * spec.mlp_dim
+    # Differential attention has two maps, each of queries and keys half as wide.
+    attention = tokens * spec.attn_dim * (2 if spec.attention is AttentionKind.SOFTMAX else 3)
+    blocks = sum(2 * dim * (spec.attn_dim + heads * spec.dim_per_head) + mlp + attention for heads in spec.kv_heads)
     pool = once = 0
     if spec.pool is Pool.MAP:
+        keys = spec.num_patches + (spec.num_prefix_tokens if spec.pool_prefix else 0)
         once = dim * dim  # the one query is projected once a batch
-        pool = dim * dim * (1 + 2 * spec.num_patches) + 2 * spec.num_patches * dim + 2 * dim * spec.mlp_dim
+        pool = dim * dim * (1 + 2 * keys) + 2 * keys * dim + 2 * dim * (spec.pool_mlp_dim or spec.mlp_dim)
     head = spec.pooled_dim * spec.num_classes * (2 if spec.head is Head.DISTILLED else 1)
     if spec.head is Head.PRE_LOGITS:
         head += spec.pooled_dim**2
-    return batch * (patches + spec.depth * tokens * (linear + attention) + pool + head) + once
+    return batch * (patches + tokens * blocks + pool + head) + once
 
 
 def stages(spec: ViTSpec) -> list[Stage]:

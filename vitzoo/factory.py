@@ -2,23 +2,19 @@
 
 import os
 from collections.abc import Mapping
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from vitzoo import registry
-from vitzoo.errors import RegistryError, SpecError, WeightsError
+from vitzoo.errors import SpecError
+from vitzoo.identify import HUB, identified
 from vitzoo.model import ViT
-from vitzoo.spec import HubSource, Preprocessing, Resample, ViTSpec, WeightsEntry, is_file
-from vitzoo.weights.files import open_tensors, read_metadata
+from vitzoo.spec import Preprocessing, Resample, ViTSpec, is_file
 from vitzoo.weights.load import load
-from vitzoo.weights.sources import fetch
 
 # timm's names for what the spec calls otherwise.
 POOL_NAMES = {"token": "cls"}
-HUB = "hf-hub:"
 
 
 def create(
@@ -26,6 +22,7 @@ def create(
     *,
     pretrained: bool = False,
     layout: str | None = None,
+    like: str | None = None,
     resample: Resample | str | None = None,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
@@ -36,17 +33,18 @@ def create(
 
     Args:
         model: a model (`vit_b16`) or weights (`vit_b16.augreg_in21k`) of the registry, any of their aliases,
-            `hf-hub:org/repo@revision` whose repository the registry knows or holds a native `model.safetensors`, a file
-            or folder written by `vitzoo.save`, another checkpoint file together with `layout` and the spec's fields,
-            or a `ViTSpec`.
+            `hf-hub:org/repo@revision`, a checkpoint file or folder in any layout, or a `ViTSpec`.
         pretrained: load the weights that the name stands for; a model's first entry if the name has no tag. A file is
             always loaded.
-        layout: how a checkpoint file names its tensors; a native file says so itself.
+        layout: how a checkpoint file names its tensors; found out if not given (`vitzoo.layouts.tables` has the names).
+        like: a model or weights of the registry whose architecture a checkpoint file has, for what tensors do not show.
         resample: the policy for position tables; that of the weights if not given.
         device, dtype: of the parameters; the CPU and torch's default type if not given.
         generator: a torch generator or a seed for whatever is initialised.
         **changes: any field of the spec, such as `num_classes`, `in_chans`, `img_size`, `patch_size`, `pool` (or timm's
-            `global_pool`) and `drop_path_rate`. Weights are adapted to them; `load_report` of the model says how.
+            `global_pool`) and `drop_path_rate`. Weights are adapted to them; `load_report` of the model says how. For a
+            checkpoint file, also what its tensors do not show, such as `num_heads`; a field that contradicts them is
+            an error.
 
     Returns:
         The model in evaluation mode.
@@ -60,12 +58,17 @@ def create(
     policy = None if resample is None else _policy(resample)
     if isinstance(model, ViTSpec):
         built = _fresh(model.replace(**changes), Preprocessing(), policy or Resample.TIMM, generator)
-    elif is_file(model):
-        built = _from_file(Path(model), layout, policy, changes, generator)
-    elif str(model).startswith(HUB):
-        built = _from_hub(str(model), layout, pretrained, policy, changes, generator)
+    elif pretrained or is_file(model) or str(model).startswith(HUB):
+        found = identified(model, changes, layout, like)
+        target = found.spec.replace(**found.changes)
+        built = load(
+            found.file, found.layout, found.spec, target, found.preprocessing, policy or found.resample, generator
+        )
+        built.labels = found.labels if target.num_classes == found.spec.num_classes else None
+        built.license, built.origin = found.license, found.origin
+        built.load_report.because = found.because
     else:
-        built = _from_registry(str(model), pretrained, policy, changes, generator)
+        built = _untrained(str(model), policy, changes, generator)
     return built.to(device=device, dtype=dtype or torch.get_default_dtype()).eval()
 
 
@@ -92,102 +95,14 @@ def _fresh(
     return ViT(spec, preprocessing, resample).init_weights(generator)
 
 
-def _from_registry(
-    name: str,
-    pretrained: bool,
-    policy: Resample | None,
-    changes: Mapping[str, Any],
-    generator: torch.Generator | int | None,
-    revision: str | None = None,
+def _untrained(
+    name: str, policy: Resample | None, changes: Mapping[str, Any], generator: torch.Generator | int | None
 ) -> ViT:
+    """A model of the registry, with the preprocessing and the policy of its weights if the name has a tag."""
     found = registry.resolve(name)
-    tag = found.tag
-    if tag is None and pretrained:
-        default = registry.default_entry(found.model)
-        if default is None:
-            raise RegistryError(f"model '{found.model}' has no pretrained weights; create it with pretrained=False")
-        tag = default.partition(".")[2]
-    if tag is None:
-        return _fresh(
-            registry.model_spec(found.model).replace(**changes), Preprocessing(), policy or Resample.TIMM, generator
-        )
-    full = f"{found.model}.{tag}"
-    entry, spec = registry.weights_entry(full), registry.entry_spec(full)
-    policy = policy or entry.resample
-    if not pretrained:
-        return _fresh(spec.replace(**changes), entry.preprocessing, policy, generator)
-    source = entry.sources[0]
-    if revision is not None and isinstance(source, HubSource):
-        source = source.model_copy(update={"revision": revision, "sha256": None})
-    file = open_tensors(fetch(source))
-    target = spec.replace(**changes)
-    built = load(file, source.layout, spec, target, entry.preprocessing, policy, generator)
-    _describe(built, full, entry, keep_labels=target.num_classes == spec.num_classes)
-    return built
-
-
-def _from_hub(
-    name: str,
-    layout: str | None,
-    pretrained: bool,
-    policy: Resample | None,
-    changes: dict[str, Any],
-    generator: torch.Generator | int | None,
-) -> ViT:
-    repo, _, revision = name.removeprefix(HUB).partition("@")
-    try:
-        registry.resolve(repo)
-    except RegistryError:
-        path = fetch(HubSource(repo=repo, revision=revision or None, sha256=None, layout=layout or "vitzoo"))
-        return _from_file(path, layout, policy, changes, generator)
-    return _from_registry(repo, pretrained, policy, changes, generator, revision or None)
-
-
-def _describe(built: ViT, name: str, entry: WeightsEntry, keep_labels: bool) -> None:
-    built.license, built.origin = entry.license, name
-    # Known sets of names come from timm, which takes longer to import than a model takes to load.
-    built.labels = partial(registry.labels, entry) if keep_labels else None
-
-
-def _from_file(
-    path: Path,
-    layout: str | None,
-    policy: Resample | None,
-    changes: dict[str, Any],
-    generator: torch.Generator | int | None,
-) -> ViT:
-    if path.is_dir():
-        path = path / "model.safetensors"
-    file = open_tensors(path)
-    about = read_metadata(path)
-    if about is not None:
-        if layout not in (None, "vitzoo"):
-            raise WeightsError(f"{path} is a native file; leave layout='{layout}' out")
-        spec = ViTSpec.parse(_mapping(about, "spec", path), str(path))
-        preprocessing = Preprocessing.parse(_mapping(about, "preprocessing", path), str(path))
-        target = spec.replace(**changes)
-        stored = about.get("resample")
-        if stored not in list(Resample):
-            raise WeightsError(
-                f"{path}: the metadata of this native file has the resample policy {stored!r}; "
-                f"the policies are {', '.join(Resample)}"
-            )
-        built = load(file, "vitzoo", spec, target, preprocessing, policy or Resample(str(stored)), generator)
-        labels = about.get("labels")
-        built.labels = tuple(labels) if isinstance(labels, list) and target.num_classes == spec.num_classes else None
-        built.license, built.origin = (None if about.get(k) is None else str(about[k]) for k in ("license", "origin"))
-        return built
-    if layout is None:
-        raise WeightsError(
-            f"{path} is not a native file and does not say what it holds; "
-            "give its layout and the fields of its spec: create(path, layout='timm', hidden_dim=768, ...)"
-        )
-    spec = ViTSpec.parse(changes, str(path))
-    return load(file, layout, spec, spec, Preprocessing(), policy or Resample.TIMM, generator)
-
-
-def _mapping(about: Mapping[str, object], key: str, path: Path) -> Mapping[str, Any]:
-    value = about.get(key)
-    if not isinstance(value, dict):
-        raise WeightsError(f"{path}: the metadata of this native file has no '{key}'; write it again with vitzoo.save")
-    return value
+    if found.tag is None:
+        spec, preprocessing, resample = registry.model_spec(found.model), Preprocessing(), Resample.TIMM
+    else:
+        entry = registry.weights_entry(found.name)
+        spec, preprocessing, resample = registry.entry_spec(found.name), entry.preprocessing, entry.resample
+    return _fresh(spec.replace(**changes), preprocessing, policy or resample, generator)

@@ -76,6 +76,18 @@ def entry_spec(name: str) -> ViTSpec:
     return _registry().spec(_registry().resolve_entry(name))
 
 
+def knows(name: str) -> bool:
+    """Whether a model, `model.tag` or an alias has this name."""
+    registry = _registry()
+    bare = next((name.removeprefix(p) for p in HUB_PREFIXES if name.startswith(p)), name)
+    return bare in registry.models or bare in registry.weights or bare in registry.aliases
+
+
+def with_layout(layout: str) -> list[str]:
+    """The weights of which a source has this layout."""
+    return [name for name in list_pretrained() if any(s.layout == layout for s in weights_entry(name).sources)]
+
+
 def default_entry(model: str) -> str | None:
     """`model.tag` of a model's first weights; None if it has none."""
     return next(iter(_registry().tags.get(resolve(model).model, ())), None)

@@ -97,6 +97,52 @@ def resample_table(table: Tensor, grid: tuple[int, int], policy: Resample) -> Te
     return out.squeeze(0).permute(1, 2, 0).to(table.dtype).contiguous()
 
 
+REL_POS_POLICIES = (Resample.TIMM, Resample.HUGGINGFACE)
+
+
+def resample_rel_pos(table: Tensor, grid: tuple[int, int], policy: Resample) -> Tensor:
+    """Put a table of relative positions (2 rows - 1, 2 columns - 1, heads) on `grid` (rows, columns) of patches.
+
+    Hugging Face enlarges it like a picture, bilinearly (transformers, models/beit/modeling_beit.py). BEiT's authors
+    and timm place the old distances in a geometric progression that ends at the new ones, so that small distances keep
+    their bias (unilm, beit/run_class_finetuning.py); timm (layers/pos_embed_rel.py) is linear between them.
+
+    Raises:
+        ResampleError: another policy.
+    """
+    size = (2 * grid[0] - 1, 2 * grid[1] - 1)
+    if (table.shape[0], table.shape[1]) == size:
+        return table
+    wide = table.to(torch.promote_types(table.dtype, torch.float32))
+    if policy == Resample.HUGGINGFACE:
+        out = _BILINEAR(wide.permute(2, 0, 1).unsqueeze(0), size).squeeze(0).permute(1, 2, 0)
+    elif policy == Resample.TIMM:
+        down, across = (_geometric(old, new).to(wide) for old, new in zip(table.shape[:2], size, strict=True))
+        out = torch.einsum("rcd,Rr,Cc->RCd", wide, down, across)
+    else:
+        allowed = " and ".join(REL_POS_POLICIES)
+        raise ResampleError(f"policy '{policy}' does not say how relative positions are resampled; {allowed} do")
+    return out.to(table.dtype).contiguous()
+
+
+def _geometric(old: int, new: int) -> Tensor:
+    """The matrix (new, old) that interpolates linearly between `old` positions in geometric progression."""
+    low, high = 1.01, 1.5
+    while high - low > 1e-6:  # the ratio whose sum of old // 2 terms is new // 2, by bisection as upstream
+        ratio = (low + high) / 2
+        low, high = (low, ratio) if (1 - ratio ** (old // 2)) / (1 - ratio) > new // 2 else (ratio, high)
+    steps = torch.tensor([ratio**i for i in range(old // 2)], dtype=torch.float64).cumsum(0)
+    places = torch.cat([-steps.flip(0), steps.new_zeros(1), steps])
+    wanted = torch.arange(new, dtype=torch.float64) - new // 2
+    right = torch.searchsorted(places, wanted).clamp(1, old - 1)
+    share = ((wanted - places[right - 1]) / (places[right] - places[right - 1])).clamp(0, 1)
+    matrix = torch.zeros(new, old, dtype=torch.float64)
+    rows = torch.arange(new)
+    matrix[rows, right - 1] += 1 - share
+    matrix[rows, right] += share
+    return matrix
+
+
 class PatchResample(StrEnum):
     """How pictures are resized in the matrix that a patch kernel's pseudo-inverse is taken of."""
 

@@ -4,13 +4,15 @@ import sys
 
 import typer
 
-from vitzoo.cli import catalog, classify
+from vitzoo.cli import catalog, classify, convert
 from vitzoo.errors import VitzooError
 
 app = typer.Typer(help="Vision Transformers by name or by file.", no_args_is_help=True, pretty_exceptions_enable=False)
 app.command("list")(catalog.list_)
 app.command("info")(catalog.info)
 app.command("classify")(classify.classify)
+app.command("convert")(convert.convert)
+app.command("verify")(convert.verify)
 
 
 def main() -> None:

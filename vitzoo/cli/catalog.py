@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from vitzoo import registry
+from vitzoo.cli.options import AsJson, Like, Set, fields
 from vitzoo.describe import Info, count_parameters
 from vitzoo.describe import info as lookup
 from vitzoo.errors import RegistryError
@@ -74,15 +75,18 @@ def list_(
 
 
 def info(
-    name: Annotated[str, typer.Argument(help="a model, model.tag, an alias, or the path of a native file")],
-    as_json: Annotated[bool, typer.Option("--json", help="JSON instead of text")] = False,
+    name: Annotated[str, typer.Argument(help="a model, model.tag, an alias, or a checkpoint")],
+    layout: Annotated[str | None, typer.Option(help="a checkpoint's layout; found out if not given")] = None,
+    like: Like = None,
+    settings: Set = None,
+    as_json: AsJson = False,
 ) -> None:
     """Show what a model is: the shape of every stage, parameters, multiply-adds, weights; a file's load report."""
     report = None
     if is_file(name):
         from vitzoo.factory import create
 
-        model = create(name)
+        model = create(name, layout=layout, like=like, **fields(settings))
         report = str(model.load_report)
         found = Info(name, model.spec)
     else:

@@ -1,63 +1,94 @@
-"""google-research/vision_transformer's `.npz` files (vit_jax/models_vit.py); flax kernels are (in, out).
+"""google-research/vision_transformer's `.npz` files (vit_jax/models_vit.py, vit_jax/checkpoint.py).
 
-Old files carry `opt/target/` before every key.
+flax kernels are (in, out), and the heads of queries, keys and values have an axis of their own. Modules are numbered:
+before linen in one row for all of a block (LayerNorm_0, MultiHeadDotProductAttention_1, LayerNorm_2, MlpBlock_3), in
+linen for each class. The released ViT and AugReg files are of the first kind, LiT and what the code saves today of the
+second.
 """
 
-from collections.abc import Iterator
+from dataclasses import replace
 
-from vitzoo.layouts.native import native_shapes
-from vitzoo.layouts.rules import Join, Piece, Rule, same
-from vitzoo.spec import QKVBias, ViTSpec
+from vitzoo.layouts.layout import ANY, Layout
+from vitzoo.layouts.rules import Drop, Join, Table, module, positions, same
+from vitzoo.spec import Activation, Head, Pool, PosPrefix, Resample
 
-MODULES = {
-    "patch_embed.proj": ("embedding", "h w i o -> o i h w"),
-    "norm": ("Transformer/encoder_norm", None),
-    "head.pre_logits": ("pre_logits", "i o -> o i"),
-    "head.fc": ("head", "i o -> o i"),
+Leaves = dict[str, tuple[str, str | None]]
+
+TOKEN = "1 n d -> n d"
+NORM: Leaves = {"weight": ("scale", None), "bias": ("bias", None)}
+DENSE: Leaves = {"weight": ("kernel", "i o -> o i"), "bias": ("bias", None)}
+CONV: Leaves = {"weight": ("kernel", "h w i o -> o i h w"), "bias": ("bias", None)}
+TO_HEADS: Leaves = {
+    "weight": ("kernel", "d num_heads k -> (num_heads k) d"),
+    "bias": ("bias", "num_heads k -> (num_heads k)"),
 }
-BLOCK = {
-    "norm1": "LayerNorm_0",
-    "norm2": "LayerNorm_2",
-    "mlp.fc1": "MlpBlock_3/Dense_0",
-    "mlp.fc2": "MlpBlock_3/Dense_1",
-}
-NORMS = ("norm", "norm1", "norm2")
+FROM_HEADS: Leaves = {"weight": ("kernel", "num_heads k d -> d (num_heads k)"), "bias": ("bias", None)}
+
+LINEN = ("LayerNorm_0", "MultiHeadDotProductAttention_0", "LayerNorm_1", "MlpBlock_0")
+BEFORE_LINEN = ("LayerNorm_0", "MultiHeadDotProductAttention_1", "LayerNorm_2", "MlpBlock_3")
+
+# A trainer saves the parameters beside the optimiser's state, or alone.
+PREFIXES = ("params/", "opt/target/")
+# An image tower stands beside a text tower, a temperature and perhaps a bias (LiT, SigLIP).
+SCOPES = ("img/",)
+DROPS: Table = (
+    Drop("opt/state/*", "state of the optimiser"),
+    Drop("../opt/state/*", "state of the optimiser"),
+    Drop("../txt/*", "text tower"),
+    Drop("../t", "temperature of the contrastive loss"),
+    Drop("../b", "bias of the contrastive loss"),
+    Drop("head/*", "classifier without classes", empty=True),
+)
 
 
-def google(spec: ViTSpec) -> Iterator[Rule]:
-    """Every head's query, key and value have an axis of their own."""
-    shapes = native_shapes(spec)
-    if spec.qkv_bias is QKVBias.QV:
-        return  # flax attention has a bias on all three or on none: `bind` names what is left over
-    heads = {"h": spec.num_heads}
-    table = tuple(key for key in ("pos_embed.prefix", "pos_embed.grid") if key in shapes)
-    yield Join((Piece("Transformer/posembed_input/pos_embedding", "1 n d -> n d"),), table, ndim=2)
-    for key in shapes:
-        module, _, last = key.rpartition(".")
-        weight = last == "weight"
-        if key == "cls_token":
-            yield same("cls", key, "1 n d -> n d")
-        elif module in MODULES:
-            name, pattern = MODULES[module]
-            leaf = ("scale" if module in NORMS else "kernel") if weight else "bias"
-            yield same(f"{name}/{leaf}", key, pattern if weight else None)
-        elif key.startswith("blocks."):
-            _, number, part = module.split(".", 2)
-            layer = f"Transformer/encoderblock_{number}"
-            attention = f"{layer}/MultiHeadDotProductAttention_1"
-            if part == "attn.qkv":
-                pattern, leaf = ("d h k -> (h k) d", "kernel") if weight else ("h k -> (h k)", "bias")
-                names = [f"{attention}/{name}/{leaf}" for name in ("query", "key", "value")]
-                yield Join(tuple(Piece(name, pattern, heads) for name in names), (key,))
-            elif part == "attn.proj":
-                yield (
-                    same(f"{attention}/out/kernel", key, "h k d -> d (h k)", **heads)
-                    if weight
-                    else same(f"{attention}/out/bias", key)
-                )
-            elif part in NORMS:
-                yield same(f"{layer}/{BLOCK[part]}/{'scale' if weight else 'bias'}", key)
-            elif part in BLOCK:
-                yield same(
-                    f"{layer}/{BLOCK[part]}/{'kernel' if weight else 'bias'}", key, "i o -> o i" if weight else None
-                )
+def blocks(stored: str, names: tuple[str, str, str, str], stacked: bool = False) -> Table:
+    """The encoder's blocks: norm, attention, norm, MLP, by the numbers that flax gave them."""
+    norm1, attention, norm2, mlp = (f"{stored}/{name}" for name in names)
+    own = "blocks.{i}"
+    heads = [f"{attention}/{name}" for name in ("query", "key", "value")]
+    rules: tuple[Join, ...] = (
+        *module(norm1, f"{own}.norm1", NORM, "/"),
+        *module(heads, f"{own}.attn.qkv", TO_HEADS, "/"),
+        *module(f"{attention}/out", f"{own}.attn.proj", FROM_HEADS, "/"),
+        *module(norm2, f"{own}.norm2", NORM, "/"),
+        *module(f"{mlp}/Dense_0", f"{own}.mlp.fc1", DENSE, "/"),
+        *module(f"{mlp}/Dense_1", f"{own}.mlp.fc2", DENSE, "/"),
+    )
+    return tuple(replace(rule, stacked=stacked) for rule in rules)
+
+
+ENDS: Table = (
+    # Only the classifier "token" has a class token (and in big_vision, the pool "tok").
+    same("cls", "cls_token", TOKEN, pool=Pool.CLS),
+    *module("Transformer/encoder_norm", "norm", NORM, "/"),
+    *module("pre_logits", "head.pre_logits", DENSE, "/"),
+    *module("head", "head.fc", DENSE, "/"),
+)
+TABLE: Table = (
+    *ENDS,
+    *module("embedding", "patch_embed.proj", CONV, "/"),
+    # The class token joins before positions are added, so it always has a slot.
+    positions("Transformer/posembed_input/pos_embedding", class_token=True, pos_prefix=PosPrefix.CLS),
+    positions("Transformer/posembed_input/pos_embedding", class_token=False),
+)
+
+LAYOUTS: tuple[Layout, ...] = tuple(
+    Layout(
+        name,
+        (*TABLE, *blocks("Transformer/encoderblock_{i}", numbers), *DROPS),
+        # flax.linen.gelu is the tanh form unless told otherwise, and flax norms have an epsilon of 1e-6.
+        holds={
+            "act": (Activation.GELU_TANH,),
+            "class_token": ANY,
+            "pos_prefix": (PosPrefix.CLS, PosPrefix.NONE),
+            "pool": (Pool.CLS, Pool.AVG, Pool.NONE),
+            "head": (Head.LINEAR, Head.PRE_LOGITS),
+        },
+        origin="google-research/vision_transformer, vit_jax/models_vit.py, class VisionTransformer",
+        scopes=SCOPES,
+        prefixes=PREFIXES,
+        suffix=".npz",
+        resample=Resample.GOOGLE,
+    )
+    for name, numbers in (("google", BEFORE_LINEN), ("google_linen", LINEN))
+)

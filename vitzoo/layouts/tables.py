@@ -1,44 +1,52 @@
-"""The known layouts by name, and `bind`, which ties one to a spec."""
+"""The known layouts by name, and the groups of those that belong to one library."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from vitzoo.errors import LayoutError
-from vitzoo.layouts.google import google
-from vitzoo.layouts.huggingface import huggingface
-from vitzoo.layouts.native import native_shapes
-from vitzoo.layouts.rules import Binding, Rule, Table, same
-from vitzoo.layouts.timm import timm
-from vitzoo.layouts.torchvision import torchvision
+from vitzoo.layouts import big_vision, google, huggingface, meta, open_clip, timm, torchvision
+from vitzoo.layouts.layout import ANY, Layout
+from vitzoo.layouts.native import NAMES
+from vitzoo.layouts.rules import same
 from vitzoo.spec import ViTSpec
 
-
-def vitzoo(spec: ViTSpec) -> Iterable[Rule]:
-    """The model's own names and shapes."""
-    return [same(key, key) for key in native_shapes(spec)]
-
-
-@dataclass(frozen=True)
-class Layout:
-    """A table, and the prefixes that files of this layout may carry before some of their keys."""
-
-    table: Table
-    prefixes: tuple[str, ...] = ()
-
-    def strip(self, key: str) -> str:
-        for prefix in self.prefixes:
-            if key.startswith(prefix):
-                return key.removeprefix(prefix)
-        return key
-
+NATIVE = Layout(
+    "vitzoo",
+    tuple(same(name, name) for name in NAMES),
+    holds=dict.fromkeys(ViTSpec.model_fields, ANY),
+    origin="docs/registry.md",
+)
 
 LAYOUTS: dict[str, Layout] = {
-    "vitzoo": Layout(vitzoo),
-    "timm": Layout(timm),
-    "huggingface": Layout(huggingface, prefixes=("vit.", "deit.")),
-    "torchvision": Layout(torchvision),
-    "google": Layout(google, prefixes=("opt/target/",)),
+    layout.name: layout
+    for layout in (
+        NATIVE,
+        *timm.LAYOUTS,
+        *huggingface.LAYOUTS,
+        *torchvision.LAYOUTS,
+        *google.LAYOUTS,
+        *big_vision.LAYOUTS,
+        *meta.LAYOUTS,
+        *open_clip.LAYOUTS,
+    )
 }
+
+GROUPS: dict[str, tuple[str, ...]] = {
+    "timm": (
+        "timm",
+        "timm_eva",
+        "timm_beit",
+        "timm_eva_split",
+        "timm_packed",
+        "timm_eva_packed",
+        "timm_eva_split_packed",
+    ),
+    "huggingface": huggingface.GROUP,
+    "google": ("google", "google_linen"),
+    "big_vision": ("big_vision", "big_vision_scan", "big_vision_naflex", "big_vision_naflex_scan"),
+    "torchvision": ("torchvision", "torchvision_v1"),
+    "pe": ("pe", "pe_no_class"),
+}
+"""Names that stand for the first of these layouts that can hold a model."""
 
 
 def get_layout(name: str) -> Layout:
@@ -48,10 +56,11 @@ def get_layout(name: str) -> Layout:
     return LAYOUTS[name]
 
 
-def bind(name: str, spec: ViTSpec) -> Binding:
-    """The closed list of a layout's tensors for one architecture.
+def layout_for(name: str, spec: ViTSpec, drop: Sequence[str] = ()) -> Layout:
+    """The layout to write a model in: `name`, or the first of the group `name` that can hold it.
 
     Raises:
-        LayoutError: the layout is unknown, or cannot hold the architecture.
+        LayoutError: unknown, or none can hold it; what stands in the way is named for the one that comes closest.
     """
-    return Binding(name, get_layout(name).table(spec), native_shapes(spec))
+    found = [get_layout(member) for member in GROUPS.get(name, (name,))]
+    return min(found, key=lambda layout: len(set(layout.refusals(spec)) - set(drop)))

@@ -1,41 +1,43 @@
-"""torchvision's VisionTransformer (torchvision/models/vision_transformer.py)."""
+"""torchvision's VisionTransformer (torchvision/models/vision_transformer.py).
 
-from collections.abc import Iterator
+Version 1 of its MLP named the layers linear_1 and linear_2; version 2 numbers them in a sequence with the activation
+and the dropouts, and still loads version 1.
+"""
 
-from vitzoo.layouts.native import native_shapes
-from vitzoo.layouts.rules import Join, Piece, Rule, same
-from vitzoo.spec import ViTSpec
+from vitzoo.layouts.layout import Layout
+from vitzoo.layouts.rules import Drop, Table, module, positions, same
+from vitzoo.spec import Head, Resample
 
-MODULES = {
-    "patch_embed.proj": "conv_proj",
-    "norm": "encoder.ln",
-    "head.fc": "heads.head",
-    "head.pre_logits": "heads.pre_logits",
-}
-BLOCK = {
-    "norm1": "ln_1",
-    "attn.proj": "self_attention.out_proj",
-    "norm2": "ln_2",
-    "mlp.fc1": "mlp.0",
-    "mlp.fc2": "mlp.3",
-}
+BLOCK, OWN = "encoder.layers.encoder_layer_{i}", "blocks.{i}"
 
+TABLE: Table = (
+    same("class_token", "cls_token", "1 n d -> n d"),
+    positions("encoder.pos_embedding"),
+    *module("conv_proj", "patch_embed.proj"),
+    *module(f"{BLOCK}.ln_1", f"{OWN}.norm1"),
+    *module(
+        f"{BLOCK}.self_attention",
+        f"{OWN}.attn.qkv",
+        {"weight": ("in_proj_weight", None), "bias": ("in_proj_bias", None)},
+    ),
+    *module(f"{BLOCK}.self_attention.out_proj", f"{OWN}.attn.proj"),
+    *module(f"{BLOCK}.ln_2", f"{OWN}.norm2"),
+    *module("encoder.ln", "norm"),
+    *module("heads.pre_logits", "head.pre_logits"),
+    *module("heads.head", "head.fc"),
+    Drop("heads.head.*", "classifier without classes", empty=True),
+)
 
-def torchvision(spec: ViTSpec) -> Iterator[Rule]:
-    """The fused projection keeps its weight and bias outside of a linear layer."""
-    shapes = native_shapes(spec)
-    table = tuple(key for key in ("pos_embed.prefix", "pos_embed.grid") if key in shapes)
-    yield Join((Piece("encoder.pos_embedding", "1 n d -> n d"),), table, ndim=2)
-    for key in shapes:
-        module, _, last = key.rpartition(".")
-        if key == "cls_token":
-            yield same("class_token", key, "1 n d -> n d")
-        elif module in MODULES:
-            yield same(f"{MODULES[module]}.{last}", key)
-        elif key.startswith("blocks."):
-            _, number, part = module.split(".", 2)
-            layer = f"encoder.layers.encoder_layer_{number}"
-            if part == "attn.qkv":
-                yield same(f"{layer}.self_attention.in_proj_{last}", key)
-            elif part in BLOCK:
-                yield same(f"{layer}.{BLOCK[part]}.{last}", key)
+LAYOUTS: tuple[Layout, ...] = tuple(
+    Layout(
+        name,
+        (*TABLE, *module(f"{BLOCK}.mlp.{first}", f"{OWN}.mlp.fc1"), *module(f"{BLOCK}.mlp.{second}", f"{OWN}.mlp.fc2")),
+        holds={"in_chans": (3,), "head": (Head.LINEAR, Head.PRE_LOGITS)},
+        origin="torchvision/models/vision_transformer.py, class VisionTransformer",
+        prefixes=("module.",),
+        suffix=".pth",
+        square=True,
+        resample=Resample.TORCHVISION,
+    )
+    for name, first, second in (("torchvision", "0", "3"), ("torchvision_v1", "linear_1", "linear_2"))
+)

@@ -1,40 +1,111 @@
-"""Multi-head self-attention (Vaswani et al. 2017, https://arxiv.org/abs/1706.03762)."""
+"""Multi-head self-attention (Vaswani et al. 2017, https://arxiv.org/abs/1706.03762) and its differential form."""
 
+import math
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vitzoo.model.layers import NORMS, Linear
-from vitzoo.spec import QKVBias, ViTSpec
+from vitzoo.model.layers import NORMS, Linear, RMSNorm
+from vitzoo.model.position import Place, RelPosTable, Turn, rotate
+from vitzoo.spec import AttentionKind, QKVBias, RelPos, Resample, ViTSpec
 
 
 class Attention(nn.Module):
-    """softmax(q k^T / sqrt(head_dim)) v for each head, with one fused projection for q, k and v.
+    """softmax(q k^T / sqrt(head_dim) + bias) v for each head, with one fused projection for q, k and v.
 
-    The fused weight holds the query's rows, then the key's, then the value's; each of them head by head.
+    The fused weight holds the query's rows, then the key's, then the value's; each of them head by head. With fewer
+    heads of keys and values, neighbouring queries share one (https://arxiv.org/abs/2305.13245).
     """
 
-    def __init__(self, spec: ViTSpec) -> None:
+    def __init__(self, spec: ViTSpec, number: int, resample: Resample) -> None:
         super().__init__()
-        self.num_heads, self.head_dim = spec.num_heads, spec.dim_per_head
-        self.qkv = Linear(spec.hidden_dim, 3 * spec.attn_dim, bias=spec.qkv_bias is not QKVBias.NONE)
+        self.head_dim = spec.dim_per_head
+        kv_dim = spec.kv_heads[number] * self.head_dim
+        self.split = (spec.attn_dim, kv_dim, kv_dim)
+        self.grouped = kv_dim != spec.attn_dim
+        self.qkv = Linear(spec.hidden_dim, sum(self.split), bias=spec.qkv_bias is not QKVBias.NONE)
         norm = NORMS[spec.norm]
-        self.q_norm = norm(spec.dim_per_head, eps=spec.norm_eps) if spec.qk_norm else None
-        self.k_norm = norm(spec.dim_per_head, eps=spec.norm_eps) if spec.qk_norm else None
+        width = self.normed_dim(spec)
+        self.q_norm = norm(width, eps=spec.norm_eps) if spec.qk_norm else nn.Identity()
+        self.k_norm = norm(width, eps=spec.norm_eps) if spec.qk_norm else nn.Identity()
+        self.rel_pos = RelPosTable(spec, resample) if spec.rel_pos is RelPos.BLOCK else None
+        self.norm = norm(spec.attn_dim, eps=spec.norm_eps) if spec.attn_norm else nn.Identity()
         self.proj = Linear(spec.attn_dim, spec.hidden_dim, bias=spec.proj_bias)
         if spec.qkv_bias is QKVBias.QV:
             # The key's bias does not exist: the zeros that stand for it must stay zeros while training.
             self.qkv.bias.register_hook(self._without_key)  # type: ignore[no-untyped-call]
 
+    def normed_dim(self, spec: ViTSpec) -> int:
+        """Width of one query, which the norm of queries and keys sees."""
+        return spec.dim_per_head
+
     def _without_key(self, grad: Tensor) -> Tensor:
+        query, key, _ = self.split
         grad = grad.clone()
-        grad[grad.shape[0] // 3 : 2 * grad.shape[0] // 3] = 0
+        grad[query : query + key] = 0
         return grad
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(batch, tokens, hidden_dim) -> the same."""
-        batch, tokens, _ = x.shape
-        q, k, v = self.qkv(x).view(batch, tokens, 3, self.num_heads, self.head_dim).permute(2, 0, 3, 1, 4).unbind()
-        if self.q_norm is not None and self.k_norm is not None:
-            q, k = self.q_norm(q), self.k_norm(k)
-        x = F.scaled_dot_product_attention(q, k, v)
-        return self.proj(x.transpose(1, 2).reshape(batch, tokens, self.num_heads * self.head_dim))  # type: ignore[no-any-return]
+    def forward(self, x: Tensor, place: Place) -> Tensor:
+        """(batch, tokens, hidden_dim) -> the same; `place` says where the tokens are."""
+        q, k, v = (
+            part.unflatten(-1, (-1, self.head_dim)).transpose(1, 2) for part in self.qkv(x).split(self.split, -1)
+        )
+        bias = place.bias if self.rel_pos is None else self.rel_pos(place.grid)
+        x = self.mix(q, k, v, place.turn, bias).transpose(1, 2).flatten(2)
+        return self.proj(self.norm(x))  # type: ignore[no-any-return]
+
+    def mix(self, q: Tensor, k: Tensor, v: Tensor, turn: Turn | None, bias: Tensor | None) -> Tensor:
+        """(batch, heads, tokens, head_dim) each -> the values that each head attends to.
+
+        `turn` rotates queries and keys; `bias` (heads, tokens, tokens) is added to the logits.
+        """
+        q, k = self.q_norm(q), self.k_norm(k)
+        if turn is not None:
+            q, k = rotate(q, turn), rotate(k, turn)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, enable_gqa=self.grouped)
+
+
+class DiffAttention(Attention):
+    """(softmax(q1 k1^T) - lambda softmax(q2 k2^T)) v with RMS norm of each head (https://arxiv.org/abs/2410.05258).
+
+    q1 and q2 are the halves of a head's channels. lambda = exp(a) - exp(b) + init; a and b are products of two learned
+    vectors each (equation 2), or learned numbers. init rises with the block's number (section 2.1).
+    """
+
+    def __init__(self, spec: ViTSpec, number: int, resample: Resample) -> None:
+        super().__init__(spec, number, resample)
+        half = spec.dim_per_head // 2
+        self.init = 0.8 - 0.6 * math.exp(-0.3 * number)
+        names = ("lambda_a", "lambda_b") if spec.attention is AttentionKind.DIFF_DUAL else LAMBDA_VECTORS
+        shape = () if spec.attention is AttentionKind.DIFF_DUAL else (half,)
+        for name in names:
+            self.register_parameter(name, nn.Parameter(torch.empty(shape)))
+        self.dual = spec.attention is AttentionKind.DIFF_DUAL
+        self.sub_norm = RMSNorm(spec.dim_per_head, eps=1e-5)
+
+    def normed_dim(self, spec: ViTSpec) -> int:
+        return spec.dim_per_head // 2
+
+    def exponents(self) -> tuple[Tensor, Tensor]:
+        """a and b of lambda = exp(a) - exp(b) + init."""
+        if self.dual:
+            return self.lambda_a, self.lambda_b  # type: ignore[return-value]
+        q1, k1, q2, k2 = (getattr(self, name) for name in LAMBDA_VECTORS)
+        return (q1 * k1).sum().float(), (q2 * k2).sum().float()
+
+    def mix(self, q: Tensor, k: Tensor, v: Tensor, turn: Turn | None, bias: Tensor | None) -> Tensor:
+        halves = [(self.q_norm(a), self.k_norm(b)) for a, b in zip(q.chunk(2, -1), k.chunk(2, -1), strict=True)]
+        first, second = (F.scaled_dot_product_attention(a, b, v) for a, b in halves)
+        a, b = self.exponents()
+        factor = (a.exp() - b.exp() + self.init).to(q.dtype)
+        return self.sub_norm(first - factor * second) * (1 - self.init)  # type: ignore[no-any-return]
+
+
+LAMBDA_VECTORS = ("lambda_q1", "lambda_k1", "lambda_q2", "lambda_k2")
+
+ATTENTIONS: dict[AttentionKind, type[Attention]] = {
+    AttentionKind.SOFTMAX: Attention,
+    AttentionKind.DIFF: DiffAttention,
+    AttentionKind.DIFF_DUAL: DiffAttention,
+}

@@ -13,8 +13,8 @@ from vitzoo.errors import SpecError
 from vitzoo.model.head import HEADS
 from vitzoo.model.init import init_weights
 from vitzoo.model.pool import POOLS
-from vitzoo.model.position import PatchEmbed, PosTable
-from vitzoo.resample import resample_patch_kernel, resample_table
+from vitzoo.model.position import PatchEmbed, Place, PosTable, RelPosTable
+from vitzoo.resample import resample_patch_kernel, resample_rel_pos, resample_table
 from vitzoo.spec import FinalNorm, Preprocessing, Resample, Size, ViTSpec
 
 
@@ -34,7 +34,8 @@ class TimmDialect(nn.Module):
 
     # Defined by ViT; declared so that this file can be read and checked alone.
     embed: Callable[[Tensor], tuple[Tensor, tuple[int, int]]]
-    run_block: Callable[[nn.Module, Tensor], Tensor]
+    places: Callable[[tuple[int, int]], list[Place]]
+    run_block: Callable[[nn.Module, Tensor, Place], Tensor]
     final_norm: Callable[[Tensor], Tensor]
 
     @property
@@ -96,10 +97,10 @@ class TimmDialect(nn.Module):
             raise SpecError(f"output_fmt '{output_fmt}' is unknown; use 'NCHW' or 'NLC'")
         wanted = self._block_numbers(indices)
         x, grid = self.embed(x)
-        blocks = self.blocks[: max(wanted) + 1] if stop_early else self.blocks
+        places = self.places(grid)[: max(wanted) + 1 if stop_early else None]
         taken = []
-        for number, block in enumerate(blocks):
-            x = self.run_block(block, x)
+        for number, (block, place) in enumerate(zip(self.blocks, places, strict=False)):
+            x = self.run_block(block, x, place)
             if number in wanted:
                 taken.append(self.final_norm(x) if norm else x)
         prefix = self.num_prefix_tokens
@@ -173,6 +174,9 @@ class TimmDialect(nn.Module):
             self.pos_embed.grid = nn.Parameter(
                 resample_table(table, spec.grid, self.resample), requires_grad=table.requires_grad
             )
+        for module in self.modules():
+            if isinstance(module, RelPosTable):
+                module.grid = nn.Parameter(resample_rel_pos(module.grid, spec.grid, self.resample))
         self.spec = spec
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
@@ -181,13 +185,22 @@ class TimmDialect(nn.Module):
 
     def no_weight_decay(self) -> set[str]:
         """Parameters that optimisers leave without weight decay, besides norms and biases."""
-        names = {"cls_token", "dist_token", "reg_tokens", "pos_embed.grid", "pos_embed.prefix", "pool.probe"}
-        return names & dict(self.named_parameters()).keys()
+        names = {
+            "cls_token",
+            "dist_token",
+            "reg_tokens",
+            "pos_embed.grid",
+            "pos_embed.prefix",
+            "rope.freqs",
+            "pool.probe",
+        }
+        tables = {name for name, _ in self.named_parameters() if ".rel_pos." in f".{name}"}
+        return names & dict(self.named_parameters()).keys() | tables
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Patterns that give each parameter its depth, for layer-wise learning rates."""
         last = r"^norm" if self.spec.final_norm is not FinalNorm.NONE else r"^pool"
         return {
-            "stem": r"^cls_token|^dist_token|^reg_tokens|^pos_embed|^patch_embed|^norm_pre",
+            "stem": r"^cls_token|^dist_token|^reg_tokens|^pos_embed|^patch_embed|^norm_pre|^rope|^rel_pos",
             "blocks": r"^blocks\.(\d+)" if coarse else [(r"^blocks\.(\d+)", None), (last, (99999,))],
         }

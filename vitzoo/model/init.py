@@ -3,7 +3,10 @@
 import torch
 from torch import Tensor, nn
 
+from vitzoo.model.attention import LAMBDA_VECTORS, Attention
 from vitzoo.model.layers import LayerNorm, LayerScale, Linear, RMSNorm
+from vitzoo.model.position import RelPosTable, Rotary
+from vitzoo.spec import RopeKind
 
 
 @torch.no_grad()
@@ -12,7 +15,8 @@ def init_weights(model: nn.Module, generator: torch.Generator | int | None = Non
 
     Linear layers: Xavier uniform (q, k and v each as a layer of its own), biases normal with std 1e-6.
     Patch projection and pre-logits: LeCun normal. Position table and tokens other than the class token: normal with
-    std 0.02. Class token and classifier: zero, the classifier as the paper fine-tunes it (section 3.2).
+    std 0.02. Class token, relative positions and classifier: zero, the classifier as the paper fine-tunes it
+    (section 3.2).
 
     `generator` is a torch generator on the parameters' device, or a seed; None draws from torch's global state.
     """
@@ -29,10 +33,18 @@ def init_weights(model: nn.Module, generator: torch.Generator | int | None = Non
             case Linear() if last == "pre_logits":
                 lecun_normal_(module.weight, generator)
                 zero_(module.bias)
-            case Linear():
-                # A fused weight holds several square or nearly square layers: each gets its own bounds.
-                for part in module.weight.chunk({"qkv": 3, "kv": 2}.get(last, 1)):
+            case Attention():
+                # The fused weight holds three square or nearly square layers: each gets its own bounds.
+                for part in torch.split(module.qkv.weight, list(module.split)):
                     nn.init.xavier_uniform_(part, generator=generator)
+            case Rotary():
+                init_rotary_(module, generator)
+            case RelPosTable():
+                zero_(module.grid, module.prefix)
+            case Linear():
+                if last != "qkv":
+                    for part in module.weight.chunk(2 if last == "kv" else 1):
+                        nn.init.xavier_uniform_(part, generator=generator)
                 if module.bias is not None:
                     normal_bias_ = zero_ if last in ("qkv", "q", "kv", "proj") else bias_normal_
                     normal_bias_(module.bias, generator=generator)
@@ -48,6 +60,24 @@ def init_weights(model: nn.Module, generator: torch.Generator | int | None = Non
             parameter.normal_(std=0.02, generator=generator)
         elif name.rpartition(".")[2] == "probe":
             nn.init.xavier_uniform_(parameter, generator=generator)
+        elif name.rpartition(".")[2] in LAMBDA_VECTORS:
+            parameter.normal_(std=0.1, generator=generator)
+        elif name.rpartition(".")[2] in ("lambda_a", "lambda_b"):
+            zero_(parameter)
+
+
+def init_rotary_(rotary: Rotary, generator: torch.Generator | None) -> None:
+    """Mixed: one plane wave a band, turned at random for each block and head (RoPE-ViT, `init_random_2d_freqs`)."""
+    if rotary.rope.stored:
+        rotary.periods.copy_(rotary.default_periods(rotary.periods.device))
+    if rotary.rope.kind is RopeKind.MIXED:
+        _, depth, heads, _ = rotary.freqs.shape
+        device = rotary.freqs.device
+        lengths = rotary.rope.theta ** -(torch.arange(rotary.bands, device=device) / rotary.bands)
+        angles = 2 * torch.pi * torch.rand(depth, heads, 1, device=device, generator=generator)
+        angles = torch.stack([angles, angles - torch.pi / 2])  # the second: rows of the first
+        waves = torch.cat([angles.cos(), (angles + torch.pi / 2).cos()], -1)
+        rotary.freqs.copy_(waves.repeat_interleave(rotary.bands, -1) * lengths.repeat(2))
 
 
 def lecun_normal_(weight: Tensor, generator: torch.Generator | None) -> None:

@@ -13,7 +13,7 @@ class TokenPool(nn.Module):
 
     def __init__(self, spec: ViTSpec) -> None:
         super().__init__()
-        self.num_prefix_tokens = spec.num_prefix_tokens
+        self.first = 0 if spec.pool_prefix else spec.num_prefix_tokens  # of the tokens that are averaged or attended to
 
 
 class ClsPool(TokenPool):
@@ -30,17 +30,12 @@ class ClsDistPool(TokenPool):
 
 class AvgPool(TokenPool):
     def forward(self, x: Tensor) -> Tensor:
-        return x[:, self.num_prefix_tokens :].mean(1)
-
-
-class AvgAllPool(TokenPool):
-    def forward(self, x: Tensor) -> Tensor:
-        return x.mean(1)
+        return x[:, self.first :].mean(1)
 
 
 class ClsAvgPool(TokenPool):
     def forward(self, x: Tensor) -> Tensor:
-        return torch.cat([x[:, 0], x[:, self.num_prefix_tokens :].mean(1)], dim=-1)
+        return torch.cat([x[:, 0], x[:, self.first :].mean(1)], dim=-1)
 
 
 class MapPool(TokenPool):
@@ -49,36 +44,37 @@ class MapPool(TokenPool):
 
     def __init__(self, spec: ViTSpec) -> None:
         super().__init__(spec)
-        dim = spec.hidden_dim
-        self.num_heads = spec.num_heads
+        dim, mlp_dim = spec.hidden_dim, spec.pool_mlp_dim or spec.mlp_dim
+        self.head_dim = dim // (spec.pool_heads or spec.num_heads)
         self.probe = nn.Parameter(torch.empty(1, dim))
         self.q = Linear(dim, dim)
         self.kv = Linear(dim, 2 * dim)
         self.proj = Linear(dim, dim)
         self.norm = NORMS[spec.norm](dim, eps=spec.norm_eps)
-        self.fc1 = Linear(dim, spec.mlp_dim)
+        self.fc1 = Linear(dim, mlp_dim)
         self.act = ACTIVATIONS[spec.act]()
-        self.fc2 = Linear(spec.mlp_dim, dim)
+        self.fc2 = Linear(mlp_dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x[:, self.num_prefix_tokens :]
-        batch, tokens, dim = x.shape
-        q = (
-            self.q(self.probe)
-            .view(1, 1, self.num_heads, dim // self.num_heads)
-            .transpose(1, 2)
-            .expand(batch, -1, -1, -1)
-        )
-        k, v = self.kv(x).view(batch, tokens, 2, self.num_heads, dim // self.num_heads).permute(2, 0, 3, 1, 4).unbind()
-        x = self.proj(F.scaled_dot_product_attention(q, k, v).reshape(batch, dim))
+        x = x[:, self.first :]
+        q = self.q(self.probe).unflatten(-1, (-1, self.head_dim)).transpose(0, 1).expand(x.shape[0], -1, -1, -1)
+        k, v = (part.unflatten(-1, (-1, self.head_dim)).transpose(1, 2) for part in self.kv(x).chunk(2, -1))
+        x = self.proj(F.scaled_dot_product_attention(q, k, v).flatten(1))
         return x + self.fc2(self.act(self.fc1(self.norm(x))))  # type: ignore[no-any-return]
+
+
+class NoPool(TokenPool):
+    """(batch, prefix + patches, hidden_dim): the head sees every token."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
 
 
 POOLS: dict[Pool, type[TokenPool]] = {
     Pool.CLS: ClsPool,
     Pool.CLS_DIST: ClsDistPool,
     Pool.AVG: AvgPool,
-    Pool.AVG_ALL: AvgAllPool,
     Pool.CLS_AVG: ClsAvgPool,
     Pool.MAP: MapPool,
+    Pool.NONE: NoPool,
 }

@@ -1,12 +1,15 @@
-"""The patch projection and the absolute position table."""
+"""The patch projection, and all ways to say where a patch is: added tables, rotations, biases of the attention."""
+
+import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from vitzoo.errors import SpecError
 from vitzoo.model.layers import NORMS
-from vitzoo.resample import resample_table
-from vitzoo.spec import PosEmbed, Resample, ViTSpec
+from vitzoo.resample import resample_rel_pos, resample_table
+from vitzoo.spec import PosEmbed, Resample, Rope, RopeKind, RopePairs, ViTSpec
 
 
 class PatchConv(nn.Conv2d):
@@ -21,7 +24,7 @@ class PatchEmbed(nn.Module):
 
     def __init__(self, spec: ViTSpec) -> None:
         super().__init__()
-        self.patch_size = spec.patch_size
+        self.patch_size, self.drop_remainder = spec.patch_size, spec.drop_remainder
         self.proj = PatchConv(
             spec.in_chans, spec.hidden_dim, spec.patch_size, stride=spec.patch_size, bias=spec.patch_bias
         )
@@ -34,7 +37,7 @@ class PatchEmbed(nn.Module):
                 f"expected pictures of shape (batch, {self.proj.in_channels}, height, width), found {tuple(x.shape)}"
             )
         height, width = x.shape[-2:]
-        if height % self.patch_size[0] or width % self.patch_size[1]:
+        if (height % self.patch_size[0] or width % self.patch_size[1]) and not self.drop_remainder:
             raise SpecError(
                 f"a picture of {height}x{width} pixels is not divisible by the patch of "
                 f"{self.patch_size[0]}x{self.patch_size[1]}; resize or pad it"
@@ -69,3 +72,128 @@ class PosTable(nn.Module):
             slots = self.prefix.shape[0]
             prefix = torch.cat([prefix[:, :slots] + self.prefix, prefix[:, slots:]], dim=1)
         return prefix, patches
+
+
+class RelPosTable(nn.Module):
+    """A bias for each pair of tokens by their distance (BEiT, https://arxiv.org/abs/2106.08254; Swin's form).
+
+    `grid` (2 rows - 1, 2 columns - 1, heads) holds the distances of patches, from the most negative on; `prefix`
+    (3, heads) is for class token to patch, patch to class token, class token to itself.
+    """
+
+    def __init__(self, spec: ViTSpec, resample: Resample) -> None:
+        super().__init__()
+        self.resample = resample
+        rows, cols = spec.grid
+        self.grid = nn.Parameter(torch.empty(2 * rows - 1, 2 * cols - 1, spec.num_heads))
+        self.prefix = nn.Parameter(torch.empty(3, spec.num_heads))
+
+    def forward(self, grid: tuple[int, int]) -> Tensor:
+        """(rows, columns) -> (heads, 1 + patches, 1 + patches), from the token of a row to that of a column."""
+        rows, cols = grid
+        table = resample_rel_pos(self.grid, grid, self.resample)
+        down, across = (torch.arange(size, device=table.device) for size in grid)
+        down, across = down[:, None] - down + rows - 1, across[:, None] - across + cols - 1
+        patches = table[down[:, None, :, None], across[None, :, None, :]].flatten(0, 1).flatten(1, 2)
+        to_patch, from_patch, own = self.prefix.unbind()
+        first = torch.cat([own[None], to_patch.expand(rows * cols, -1)])
+        rest = torch.cat([from_patch.expand(rows * cols, 1, -1), patches], dim=1)
+        return torch.cat([first[None], rest]).permute(2, 0, 1)
+
+
+class Turn(NamedTuple):
+    """A rotation of queries and keys: cosines and sines ([heads,] patches, head_dim); prefix tokens are left alone."""
+
+    cos: Tensor
+    sin: Tensor
+    pairs: RopePairs
+
+
+def rotate(x: Tensor, turn: Turn) -> Tensor:
+    """Turn the patches' channels in pairs: (batch, heads, prefix + patches, head_dim) -> the same.
+
+    Computed in the precision of the angles, as the authors' codes do.
+    """
+    count = turn.cos.shape[-2]
+    prefix, patches = x[:, :, : x.shape[2] - count], x[:, :, x.shape[2] - count :]
+    if turn.pairs is RopePairs.HALVES:
+        a, b = patches.chunk(2, -1)
+        turned = torch.cat([-b, a], -1)
+    else:
+        turned = torch.stack([-patches[..., 1::2], patches[..., ::2]], -1).flatten(-2)
+    patches = (patches * turn.cos + turned * turn.sin).to(x.dtype)
+    return torch.cat([prefix, patches], dim=2)
+
+
+class Rotary(nn.Module):
+    """The angles of a two-dimensional rotary embedding (RoFormer, https://arxiv.org/abs/2104.09864).
+
+    Axial (EVA-02, https://arxiv.org/abs/2303.11331): patch index / theta^(i / n), n = head_dim / 4 bands of each axis.
+    DINOv3 (https://arxiv.org/abs/2508.10104, `layers/rope_position_encoding.py`): 2 pi coordinate / theta^(i / n).
+    Mixed (RoPE-ViT, https://arxiv.org/abs/2403.13298): row and column times frequencies that are learned.
+    """
+
+    def __init__(self, spec: ViTSpec, rope: Rope) -> None:
+        super().__init__()
+        self.rope, self.depth = rope, spec.depth
+        bands = spec.dim_per_head // 4
+        self.bands = bands
+        if rope.kind is RopeKind.MIXED:
+            self.freqs = nn.Parameter(torch.empty(2, spec.depth, spec.num_heads, 2 * bands))
+        if rope.stored:
+            self.periods: Tensor
+            self.register_buffer("periods", torch.empty(bands))
+
+    def forward(self, grid: tuple[int, int]) -> list[Turn]:
+        """(rows, columns) -> a turn for each block."""
+        rope = self.rope
+        device = next((t.device for t in (*self.parameters(), *self.buffers())), None)
+        first, second = self.coordinates(grid, device)
+        if rope.kind is RopeKind.MIXED:
+            a, b = self.freqs.float()[..., None, :]
+            angles = first[:, None] * a + second[:, None] * b  # (depth, heads, patches, head_dim / 2)
+            return [Turn(*pair, rope.pairs) for pair in zip(*self.waves(angles), strict=True)]
+        angles = torch.cat([self.scaled(first[:, None]), self.scaled(second[:, None])], -1)
+        return [Turn(*self.waves(angles), rope.pairs)] * self.depth
+
+    def coordinates(self, grid: tuple[int, int], device: torch.device | None) -> tuple[Tensor, Tensor]:
+        """Row and column of each patch, (patches,) each, columns first where the spec says so."""
+        rope = self.rope
+        axes = [torch.arange(size, device=device, dtype=torch.float32) for size in grid]
+        if rope.kind is RopeKind.DINOV3:
+            axes = [2.0 * ((axis + 0.5) / size) - 1.0 for axis, size in zip(axes, grid, strict=True)]
+        else:
+            axes = [axis + rope.offset for axis in axes]
+        if rope.ref_grid is not None:
+            axes = [axis / size * ref for axis, size, ref in zip(axes, grid, rope.ref_grid, strict=True)]
+        rows, cols = axes[0].repeat_interleave(grid[1]), axes[1].repeat(grid[0])
+        return (cols, rows) if rope.columns_first else (rows, cols)
+
+    def scaled(self, positions: Tensor) -> Tensor:
+        """(patches, 1) -> angles (patches, bands) of one axis."""
+        if self.rope.kind is RopeKind.DINOV3:
+            periods = self.periods.float() if self.rope.stored else self.default_periods(positions.device)
+            return 2 * math.pi * positions / periods
+        return positions * (1.0 / self.default_periods(positions.device))
+
+    def default_periods(self, device: torch.device) -> Tensor:
+        """theta^(i / n) for the n bands of an axis."""
+        exponents = torch.arange(self.bands, device=device, dtype=torch.float32) / self.bands
+        return self.rope.theta**exponents
+
+    def waves(self, angles: Tensor) -> tuple[Tensor, Tensor]:
+        """(..., head_dim / 2) -> cosines and sines (..., head_dim), laid out for `rotate`."""
+        if self.rope.pairs is RopePairs.HALVES:
+            angles = torch.cat([angles, angles], -1)
+        else:
+            angles = angles.repeat_interleave(2, -1)
+        return angles.cos(), angles.sin()
+
+
+class Place(NamedTuple):
+    """Where a block's tokens are."""
+
+    grid: tuple[int, int]
+    turn: Turn | None
+    bias: Tensor | None
+    """(heads, tokens, tokens), where all blocks share it"""

@@ -13,15 +13,15 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from vitzoo.model.attention import Attention
+from vitzoo.model.attention import ATTENTIONS
 from vitzoo.model.dialect import TimmDialect
 from vitzoo.model.head import HEADS
 from vitzoo.model.init import init_weights
 from vitzoo.model.layers import NORMS, DropPath, LayerScale
 from vitzoo.model.mlp import MLPS
 from vitzoo.model.pool import POOLS
-from vitzoo.model.position import PatchEmbed, PosTable
-from vitzoo.spec import FinalNorm, PosEmbed, Preprocessing, Resample, ViTSpec
+from vitzoo.model.position import PatchEmbed, Place, PosTable, RelPosTable, Rotary
+from vitzoo.spec import BlockKind, FinalNorm, PosEmbed, Preprocessing, RelPos, Resample, ViTSpec
 
 Labels = tuple[str, ...] | Callable[[], tuple[str, ...] | None] | None
 
@@ -44,21 +44,46 @@ class Tokens(NamedTuple):
 class Block(nn.Module):
     """One pre-norm transformer block."""
 
-    def __init__(self, spec: ViTSpec, drop_path: float) -> None:
+    def __init__(self, spec: ViTSpec, number: int, resample: Resample) -> None:
         super().__init__()
-        norm, dim, eps = NORMS[spec.norm], spec.hidden_dim, spec.norm_eps
-        scale = spec.layer_scale
+        norm, dim, eps, scale = NORMS[spec.norm], spec.hidden_dim, spec.norm_eps, spec.layer_scale
         self.norm1 = norm(dim, eps=eps)
-        self.attn = Attention(spec)
+        self.attn = ATTENTIONS[spec.attention](spec, number, resample)
         self.ls1 = nn.Identity() if scale is None else LayerScale(dim, scale)
-        self.norm2 = norm(dim, eps=eps)
         self.mlp = MLPS[spec.mlp](spec)
-        self.ls2 = nn.Identity() if scale is None else LayerScale(dim, scale)
-        self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
+        if spec.block is not BlockKind.PARALLEL:
+            self.norm2 = norm(dim, eps=eps)
+            self.ls2 = nn.Identity() if scale is None or not spec.layer_scale_mlp else LayerScale(dim, scale)
+        # Stochastic depth rises linearly from 0 at the first block to the full rate at the last.
+        rate = spec.drop_path_rate * number / max(spec.depth - 1, 1)
+        self.drop_path = DropPath(rate) if rate else nn.Identity()
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.drop_path(self.ls1(self.attn(self.norm1(x))))
+    def forward(self, x: Tensor, place: Place) -> Tensor:
+        x = x + self.drop_path(self.ls1(self.attn(self.norm1(x), place)))
         return x + self.drop_path(self.ls2(self.mlp(self.norm2(x))))  # type: ignore[no-any-return]
+
+
+class PostNormBlock(Block):
+    """Norms what a branch gives, not what it takes (Swin v2, https://arxiv.org/abs/2111.09883)."""
+
+    def forward(self, x: Tensor, place: Place) -> Tensor:
+        x = x + self.drop_path(self.ls1(self.norm1(self.attn(x, place))))
+        return x + self.drop_path(self.ls2(self.norm2(self.mlp(x))))  # type: ignore[no-any-return]
+
+
+class ParallelBlock(Block):
+    """Attention and MLP side by side on one norm (ViT-22B, https://arxiv.org/abs/2302.05442)."""
+
+    def forward(self, x: Tensor, place: Place) -> Tensor:
+        y = self.norm1(x)
+        return x + self.drop_path(self.ls1(self.attn(y, place) + self.mlp(y)))  # type: ignore[no-any-return]
+
+
+BLOCKS: dict[BlockKind, type[Block]] = {
+    BlockKind.PRE_NORM: Block,
+    BlockKind.POST_NORM: PostNormBlock,
+    BlockKind.PARALLEL: ParallelBlock,
+}
 
 
 class ViT(TimmDialect):
@@ -91,9 +116,9 @@ class ViT(TimmDialect):
         self.reg_tokens = nn.Parameter(torch.empty(spec.reg_tokens, dim)) if spec.reg_tokens else None
         self.pos_embed = None if spec.pos_embed is PosEmbed.NONE else PosTable(spec, resample)
         self.norm_pre = NORMS[spec.norm](dim, eps=spec.norm_eps) if spec.norm_pre else nn.Identity()
-        # Stochastic depth rises linearly from 0 at the first block to the full rate at the last.
-        rates = [spec.drop_path_rate * i / max(spec.depth - 1, 1) for i in range(spec.depth)]
-        self.blocks = nn.ModuleList(Block(spec, rate) for rate in rates)
+        self.rope = None if spec.rope is None else Rotary(spec, spec.rope)
+        self.rel_pos = RelPosTable(spec, resample) if spec.rel_pos is RelPos.SHARED else None
+        self.blocks = nn.ModuleList(BLOCKS[spec.block](spec, i, resample) for i in range(spec.depth))
         width = spec.pooled_dim if spec.final_norm is FinalNorm.POOLED else dim
         self.norm = nn.Identity() if spec.final_norm is FinalNorm.NONE else NORMS[spec.norm](width, eps=spec.norm_eps)
         self.pool = POOLS[spec.pool](spec)
@@ -121,11 +146,17 @@ class ViT(TimmDialect):
             prefix, patches = self.pos_embed(prefix, patches, grid)
         return self.norm_pre(torch.cat([prefix, patches], dim=1)), grid
 
-    def run_block(self, block: nn.Module, x: Tensor) -> Tensor:
+    def places(self, grid: tuple[int, int]) -> list[Place]:
+        """What each block knows of where its tokens are."""
+        turns = [None] * self.spec.depth if self.rope is None else self.rope(grid)
+        bias = None if self.rel_pos is None else self.rel_pos(grid)
+        return [Place(grid, turn, bias) for turn in turns]
+
+    def run_block(self, block: nn.Module, x: Tensor, place: Place) -> Tensor:
         """One block, recomputed in the backward pass if gradient checkpointing is on."""
         if self.grad_checkpointing and self.training:
-            return checkpoint(block, x, use_reentrant=False)  # type: ignore[no-any-return]
-        return block(x)  # type: ignore[no-any-return]
+            return checkpoint(block, x, place, use_reentrant=False)  # type: ignore[no-any-return]
+        return block(x, place)  # type: ignore[no-any-return]
 
     def final_norm(self, x: Tensor) -> Tensor:
         """The final norm if it is applied to tokens, else `x`."""
@@ -133,9 +164,9 @@ class ViT(TimmDialect):
 
     def forward_features(self, x: Tensor) -> Tensor:
         """(batch, in_chans, height, width) -> tokens (batch, prefix + patches, hidden_dim)."""
-        x, _ = self.embed(x)
-        for block in self.blocks:
-            x = self.run_block(block, x)
+        x, grid = self.embed(x)
+        for block, place in zip(self.blocks, self.places(grid), strict=True):
+            x = self.run_block(block, x, place)
         return self.final_norm(x)
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:

@@ -7,13 +7,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vitzoo.errors import LayoutError, WeightsError
-from vitzoo.layouts.tables import bind, get_layout
+from vitzoo.errors import WeightsError
+from vitzoo.layouts.layout import Layout
 from vitzoo.model import ViT
 from vitzoo.model.init import init_weights
-from vitzoo.resample import resample_patch_kernel, resample_table
+from vitzoo.resample import resample_patch_kernel, resample_rel_pos, resample_table
 from vitzoo.spec import Preprocessing, Resample, Shape, ViTSpec
 from vitzoo.weights.files import TensorFile
+from vitzoo.weights.native import NativeTensors
 
 # What a changed field of the spec lets go of: these tensors may be dropped from the source and made anew.
 RENEWS = {
@@ -38,6 +39,8 @@ class LoadReport:
     source: str
     layout: str
     rows: list[Row] = field(default_factory=list)
+    because: tuple[str, ...] = ()
+    """How the layout and the architecture of a checkpoint file were found out."""
 
     def add(self, tensor: str, action: str, detail: str = "") -> None:
         self.rows.append(Row(tensor, action, detail))
@@ -49,6 +52,7 @@ class LoadReport:
     def __str__(self) -> str:
         """A line of totals, then a table of all that was not loaded unchanged."""
         lines = [f"{self.source} ({self.layout}): " + ", ".join(f"{n} {action}" for action, n in self.counts.items())]
+        lines += self.because
         notable = [row for row in self.rows if row.action != "loaded"]
         if notable:
             widths = [max(len(cell) for cell in column) for column in zip(*notable, Row._fields, strict=True)]
@@ -60,7 +64,7 @@ class LoadReport:
 @torch.no_grad()
 def load(
     file: TensorFile,
-    layout: str,
+    layout: Layout,
     source: ViTSpec,
     target: ViTSpec,
     preprocessing: Preprocessing,
@@ -76,17 +80,8 @@ def load(
         LayoutError: the file does not hold exactly the tensors that its layout asks for.
         WeightsError: a tensor does not fit, and nothing the caller asked for explains it.
     """
-    binding = bind(layout, source)
-    strip = get_layout(layout).strip
-    keys = {strip(key): key for key in file.shapes}
-    if len(keys) < len(file.shapes):
-        twice = [f"{key} and {keys[strip(key)]}" for key in file.shapes if keys[strip(key)] != key]
-        raise LayoutError(
-            f"{file.path} holds the same tensor under two names: {', '.join(twice[:4])}; keep one of them"
-        )
-    dropped = binding.check({key: file.shapes[original] for key, original in keys.items()}, str(file.path))
-
-    report = LoadReport(str(file.path), layout)
+    tensors = NativeTensors(file, layout, source)
+    report = LoadReport(str(file.path), layout.name)
     with torch.device("meta"):
         model = ViT(target, preprocessing, resample)
     expected: dict[str, Shape] = {key: tuple(t.shape) for key, t in model.state_dict().items()}
@@ -98,20 +93,19 @@ def load(
     )
     state: dict[str, Tensor] = {}
     unfit: list[str] = []
-    for step in binding.steps:
-        for key, tensor in binding.import_step(step, lambda key: file.read(keys[key])):
-            fitted, action, detail = _fit(key, tensor, source, target, resample)
-            if key not in expected and not key.startswith(renewed):
-                unfit.append(f"{key} {list(tensor.shape)} has no place in the model")
-            elif key not in expected or (tuple(fitted.shape) != expected[key] and key.startswith(renewed)):
-                report.add(key, "dropped", f"{list(tensor.shape)}: the caller asked for another head or pool")
-            elif tuple(fitted.shape) != expected[key]:
-                unfit.append(f"{key} is {list(fitted.shape)} in the file and {list(expected[key])} in the model")
-            else:
-                state[key] = fitted
-                report.add(key, action, detail)
-    for key in dropped:
-        report.add(key, "dropped", binding.drops[key])
+    for key in tensors.binding.native:
+        fitted, action, detail = _fit(key, tensors.read(key), source, target, resample)
+        if key not in expected and not key.startswith(renewed):
+            unfit.append(f"{key} {list(fitted.shape)} has no place in the model")
+        elif key not in expected or (tuple(fitted.shape) != expected[key] and key.startswith(renewed)):
+            report.add(key, "dropped", f"{list(fitted.shape)}: the caller asked for another head or pool")
+        elif tuple(fitted.shape) != expected[key]:
+            unfit.append(f"{key} is {list(fitted.shape)} in the file and {list(expected[key])} in the model")
+        else:
+            state[key] = fitted
+            report.add(key, action, detail)
+    for key, reason in tensors.dropped.items():
+        report.add(key, "dropped", reason)
     fresh = [key for key in expected if key not in state]
     unfit += [f"{key} {list(expected[key])} is not in the file" for key in fresh if not key.startswith(renewed)]
     if unfit:
@@ -134,6 +128,12 @@ def load(
 def _fit(key: str, tensor: Tensor, source: ViTSpec, target: ViTSpec, resample: Resample) -> tuple[Tensor, str, str]:
     """A tensor for the target's sizes and channels, with what was done to it."""
     before = list(tensor.shape)
+    if key.endswith("rel_pos.grid") and source.grid != target.grid:
+        return (
+            resample_rel_pos(tensor, target.grid, resample),
+            "resampled",
+            f"for {list(source.grid)} to {list(target.grid)} patches, {resample}",
+        )
     if key == "pos_embed.grid" and source.grid != target.grid:
         return (
             resample_table(tensor, target.grid, resample),

@@ -1,40 +1,147 @@
-"""From a model to a file."""
+"""From native tensors to a file or folder in any layout that can hold them."""
 
 import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
-from vitzoo.layouts.tables import bind
+import torch
+from torch import Tensor
+
+from vitzoo.layouts.beside import companions
+from vitzoo.layouts.layout import Layout
+from vitzoo.layouts.rules import Binding, Read
+from vitzoo.layouts.tables import layout_for
 from vitzoo.model import ViT
-from vitzoo.weights.files import write_safetensors
+from vitzoo.spec import Preprocessing, Resample, Shape, ViTSpec
+from vitzoo.weights.files import READERS
+from vitzoo.weights.write import replacing_folder, write
 
 
-def describe(model: ViT) -> dict[str, object]:
-    """What a native file says about itself: enough to build the model again from the file alone."""
-    return {
-        "format": 1,
-        "spec": model.spec.model_dump(mode="json"),
-        "preprocessing": model.preprocessing.model_dump(mode="json"),
-        "resample": model.resample.value,
-        "labels": list(model.labels) if model.labels else None,
-        "license": model.license,
-        "origin": model.origin,
-    }
+@dataclass(frozen=True)
+class Export:
+    """All that is written besides the tensors' values: what a model is, and the layout it goes into."""
+
+    layout: Layout
+    spec: ViTSpec
+    preprocessing: Preprocessing
+    resample: Resample
+    labels: tuple[str, ...] | None = None
+    license: str | None = None
+    origin: str | None = None
+
+    @classmethod
+    def planned(
+        cls,
+        layout: str,
+        spec: ViTSpec,
+        preprocessing: Preprocessing,
+        resample: Resample,
+        drop: Sequence[str] = (),
+        **about: object,
+    ) -> "Export":
+        """Choose the layout and leave out the fields in `drop`; a LayoutError if the layout cannot hold the rest."""
+        table = layout_for(layout, spec, drop)
+        return cls(table, table.without(spec, drop), preprocessing, resample, **about)  # type: ignore[arg-type]
+
+    @cached_property
+    def binding(self) -> Binding:
+        return self.layout.bind(self.spec, writing=True)
+
+    @cached_property
+    def keys(self) -> dict[str, str]:
+        """From the rules' names to the keys of the file."""
+        return self.layout.written(self.binding.stored)
+
+    def describe(self) -> dict[str, object]:
+        """What a native file says about itself: enough to build the model again from the file alone."""
+        return {
+            "format": 1,
+            "spec": self.spec.model_dump(mode="json"),
+            "preprocessing": self.preprocessing.model_dump(mode="json"),
+            "resample": self.resample.value,
+            "labels": list(self.labels) if self.labels else None,
+            "license": self.license,
+            "origin": self.origin,
+        }
+
+    def write(
+        self,
+        path: Path,
+        read: Read,
+        dtype_of: Callable[[str], torch.dtype],
+        dtype: torch.dtype | None = None,
+        shard_size: int | None = None,
+        progress: Callable[[str], object] = lambda key: None,
+    ) -> Path:
+        """Write the native tensors that `read` gives; returns the file, the folder or the index of shards.
+
+        `dtype` is for all of them; if not given, `dtype_of` says it of each.
+        """
+        files = companions(self.layout.name, self.spec, self.preprocessing, self.labels)
+        if path.suffix not in READERS and not files:
+            path = path.with_name(f"{path.name}{self.layout.suffix}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        types = {name: dtype or dtype_of(step.native[0]) for step in self.binding.steps for name in step.stored}
+        types |= dict.fromkeys(self.binding.fixed, dtype or next(iter(types.values())))
+        planned: Mapping[str, tuple[Shape, torch.dtype]] = {
+            self.keys[name]: (shape, types[name]) for name, shape in self.binding.stored.items()
+        }
+        native = self.layout.name == "vitzoo"
+        metadata = {"format": "pt"} | ({"vitzoo": json.dumps(self.describe())} if native else {})
+
+        def tensors() -> Iterator[tuple[str, Tensor]]:
+            for step in self.binding.steps:
+                for name, tensor in step.store(read, self.layout.name):
+                    yield self.keys[name], tensor.to(types[name])
+                    progress(self.keys[name])
+            for name, value in self.binding.fixed.items():
+                yield self.keys[name], value().to(types[name])
+                progress(self.keys[name])
+
+        if path.suffix in READERS:
+            kept = metadata if path.suffix == ".safetensors" else {}
+            return write(path, tensors(), planned, kept, shard_size)[-1]
+        with replacing_folder(path) as partial:
+            write(partial / "model.safetensors", tensors(), planned, metadata, shard_size)
+            for name, data in files.items():
+                (partial / name).write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+        return path
 
 
-def save(model: ViT, path: str | Path, layout: str = "vitzoo") -> Path:
-    """Write the model's tensors as safetensors, named and shaped as `layout` does; returns the file's path.
+def save(
+    model: ViT,
+    path: str | Path,
+    layout: str = "vitzoo",
+    drop: Sequence[str] = (),
+    dtype: torch.dtype | None = None,
+    shard_size: int | None = None,
+) -> Path:
+    """Write a model in `layout` (a layout or the group of a library); returns the file or folder.
 
-    A native file ("vitzoo") describes itself in its metadata: `vitzoo.create(path)` needs nothing else. The file is
-    written under a temporary name and renamed when it is whole.
+    A native file ("vitzoo") describes itself: `vitzoo.create(path)` needs nothing else. For transformers and timm a
+    path without a suffix is a folder, with the configuration that their own tools read; for other layouts it gets the
+    suffix that is usual. Everything is written under a temporary name and renamed when it is whole.
+
+    `drop` names fields of the spec that the layout cannot hold and that are left out on purpose. `shard_size` is the
+    most bytes of one safetensors file.
 
     Raises:
         LayoutError: the layout cannot hold the architecture, or a value of it.
+        WeightsError: the path cannot be written, or the kind of file cannot hold this.
     """
-    path = Path(path)
-    if path.suffix != ".safetensors":
-        path = path.with_name(f"{path.name}.safetensors")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    tensors = bind(layout, model.spec).export_all(model.state_dict())
-    metadata = {"format": "pt"} | ({"vitzoo": json.dumps(describe(model))} if layout == "vitzoo" else {})
-    write_safetensors(path, tensors, metadata)
-    return path
+    export = Export.planned(
+        layout,
+        model.spec,
+        model.preprocessing,
+        model.resample,
+        drop,
+        labels=model.labels,
+        license=model.license,
+        origin=model.origin,
+    )
+    state = model.state_dict()
+    return export.write(
+        Path(path), lambda key: state[key].detach().cpu(), lambda key: state[key].dtype, dtype, shard_size
+    )

@@ -2,6 +2,8 @@
 
 import hashlib
 import urllib.error
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from vitzoo.errors import WeightsError
@@ -28,6 +30,31 @@ def fetch(source: Source) -> Path:
     return path
 
 
+CONFIGURATION = ["config.json", "preprocessor_config.json", "processor_config.json"]
+# What a repository may hold: the first kind of file that is there is taken.
+REPOSITORY_FILES = (
+    ["model.safetensors", "model.safetensors.index.json", "model-*.safetensors"],
+    ["pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*.bin"],
+)
+
+
+def fetch_repo(repo: str, revision: str | None = None) -> Path:
+    """The weights of a hub repository, with the configuration beside them, as a local folder.
+
+    Raises:
+        WeightsError: the repository cannot be had, or holds no weights under the names that are usual.
+    """
+    from huggingface_hub import snapshot_download
+
+    for names in REPOSITORY_FILES:
+        with _hub_errors(repo):
+            folder = Path(snapshot_download(repo, revision=revision, allow_patterns=[*CONFIGURATION, *names]))
+        if any((folder / name).is_file() for name in names[:2]):
+            return folder
+    usual = ", ".join(names[0] for names in REPOSITORY_FILES)
+    raise WeightsError(f"{repo} holds no weights under the usual names ({usual}); give the file as a source")
+
+
 def verify(path: Path, sha256: str) -> None:
     """Compare a file with the first digits of its digest; a WeightsError names both."""
     with path.open("rb") as file:
@@ -37,12 +64,23 @@ def verify(path: Path, sha256: str) -> None:
 
 
 def _from_hub(source: HubSource) -> Path:
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
+
+    if constants.HF_HUB_OFFLINE:  # the client would set up its connections before it says that it may not use them
+        cached = try_to_load_from_cache(source.repo, source.file, revision=source.revision)
+        if isinstance(cached, str):
+            return Path(cached)
+    with _hub_errors(f"{source.file} of {source.repo}"):
+        return Path(hf_hub_download(source.repo, source.file, revision=source.revision))
+
+
+@contextmanager
+def _hub_errors(place: str) -> Iterator[None]:
+    """What goes wrong at the hub, as one line that says what to do."""
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    place = f"{source.file} of {source.repo}"
     try:
-        return Path(hf_hub_download(source.repo, source.file, revision=source.revision))
+        yield
     except LocalEntryNotFoundError:
         raise WeightsError(
             f"{place} is not in the cache and the hub cannot be reached; connect, or put the file into the cache, "

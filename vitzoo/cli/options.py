@@ -1,0 +1,49 @@
+"""Options that several commands share, and how their text is read."""
+
+import json
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from vitzoo.errors import SpecError
+
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="FIELD=VALUE", help="a field of the spec, e.g. num_heads=6; may be repeated"),
+]
+Like = Annotated[str | None, typer.Option(help="a model of the registry whose architecture the checkpoint has")]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of text")]
+
+UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9}
+
+
+def fields(settings: Sequence[str] | None) -> dict[str, Any]:
+    """`num_heads=6` -> {"num_heads": 6}; values are JSON, or else text."""
+    found = {}
+    for setting in settings or ():
+        name, equals, text = setting.partition("=")
+        if not equals or not name:
+            raise SpecError(f"--set takes FIELD=VALUE, found '{setting}'")
+        try:
+            found[name] = json.loads(text)
+        except json.JSONDecodeError:
+            found[name] = text
+    return found
+
+
+def size_in_bytes(text: str | None) -> int | None:
+    """`2GB`, `500MB` or a number of bytes."""
+    if text is None:
+        return None
+    number, unit = text.strip().upper(), 1
+    for name, factor in UNITS.items():
+        if number.endswith(name):
+            number, unit = number.removesuffix(name), factor
+    try:
+        size = int(float(number) * unit)
+    except ValueError:
+        size = 0
+    if size < 1:
+        raise SpecError(f"a size is a number with {', '.join(UNITS)} or of bytes, found '{text}'")
+    return size

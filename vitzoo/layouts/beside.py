@@ -1,0 +1,89 @@
+"""config.json and preprocessor_config.json beside a checkpoint, read and written as timm and transformers do."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vitzoo.errors import WeightsError
+from vitzoo.layouts import hf_config, hf_processor, huggingface, timm, timm_config
+from vitzoo.spec import Preprocessing, ViTSpec
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What was found; all of it is empty where there are no such files."""
+
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    """Of the spec."""
+    preprocessing: Mapping[str, Any] | None = None
+    labels: tuple[str, ...] | None = None
+    name: str | None = None
+    """timm's name of the model."""
+    layout: str | None = None
+    """The layout that the checkpoint is in, or the group of them."""
+
+
+def read_beside(checkpoint: Path) -> Beside:
+    """Read the configuration in the folder of a checkpoint.
+
+    Raises:
+        WeightsError: a file that is not the JSON it should be.
+    """
+    folder = checkpoint if checkpoint.is_dir() else checkpoint.parent
+    config = _json(folder / "config.json")
+    if config is None:
+        return Beside()
+    if "model_type" in config:
+        # Version 5 of transformers writes a processor of pictures and texts as one file.
+        whole = _json(folder / "processor_config.json") or {}
+        processor = _json(folder / "preprocessor_config.json") or whole.get("image_processor")
+        return Beside(
+            hf_config.spec_fields(config),
+            None if processor is None else hf_processor.preprocessing_fields(processor),
+            hf_config.labels(config),
+            layout=hf_config.layout_name(config),
+        )
+    if "architecture" in config:
+        fields = dict(timm_config.spec_fields(config))
+        name = fields.pop("architecture")
+        names = config.get("pretrained_cfg", config).get("label_names")
+        return Beside(
+            fields,
+            timm_config.preprocessing_fields(config),
+            tuple(names) if isinstance(names, list) else None,
+            name,
+            layout="timm",
+        )
+    return Beside()
+
+
+def companions(
+    layout: str, spec: ViTSpec, preprocessing: Preprocessing, labels: Sequence[str] | None
+) -> dict[str, dict[str, Any]]:
+    """The files that the layout's own library reads beside the weights, by name; none where it reads none.
+
+    Raises:
+        LayoutError: the library has no way to say what the model is.
+    """
+    if layout in {table.name for table in huggingface.LAYOUTS}:
+        return {
+            "config.json": hf_config.config(layout, spec, labels),
+            "preprocessor_config.json": hf_processor.processor_config(layout, spec, preprocessing),
+        }
+    if layout in {table.name for table in timm.LAYOUTS}:
+        return {"config.json": timm_config.config(spec, layout, preprocessing, labels)}
+    return {}
+
+
+def _json(path: Path) -> dict[str, Any] | None:
+    try:
+        data = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{path} beside the checkpoint cannot be read: {error}; mend it or move it away") from None
+    if not isinstance(data, dict):
+        raise WeightsError(f"{path} beside the checkpoint holds no JSON object; mend it or move it away")
+    return data

@@ -1,0 +1,371 @@
+"""What a file holds, from its names and shapes alone: the layouts that read it, and the spec's fields they show."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from math import isqrt
+from typing import Any
+
+from vitzoo.errors import LayoutError
+from vitzoo.layouts.axes import axis_lengths, moved_shape
+from vitzoo.layouts.layout import ANY, OUTSIDE, SIZES, Layout
+from vitzoo.layouts.rules import Drop, Fixed, Join, Piece
+from vitzoo.layouts.tables import LAYOUTS
+from vitzoo.spec import (
+    MLP,
+    AttentionKind,
+    BlockKind,
+    FinalNorm,
+    Head,
+    Norm,
+    Pool,
+    PosEmbed,
+    PosPrefix,
+    QKVBias,
+    RelPos,
+    Rope,
+    RopeKind,
+    RopePairs,
+    Shape,
+    ViTSpec,
+)
+
+# What no tensor shows, or not always.
+HIDDEN = (
+    "num_heads",
+    "norm_eps",
+    "act",
+    "pool",
+    "pool_prefix",
+    "pool_heads",
+    "final_norm",
+    "block",
+    "rope",
+    "img_size",
+    "patch_size",
+    "pos_prefix",
+)
+
+
+@dataclass
+class Shown:
+    """What one layout makes of a file."""
+
+    layout: Layout
+    depth: int
+    shapes: dict[str, Shape]
+    """Native tensors, named with {i}, whose shape is certain; of block 0."""
+    joined: dict[str, Shape]
+    """The same before it is split, for tensors that stand together: a table of positions, packed layers."""
+    lengths: dict[str, int]
+    """Axes that the layout keeps apart, such as num_heads."""
+    implied: dict[str, Any]
+    """Fields that the choice between two names of a tensor tells."""
+    unread: list[str]
+    fields: dict[str, Any] = field(default_factory=dict)
+    attn_dim: int = 0
+    rows_of_kv: tuple[int, ...] = ()
+
+    def __contains__(self, native: str) -> bool:
+        return native in self.shapes or native in self.joined
+
+    @property
+    def open(self) -> list[str]:
+        """Fields that the file does not show and for which the layout allows more than one value."""
+        return [name for name in HIDDEN if name not in self.fields]
+
+    def widths(self, num_heads: int) -> dict[str, Any]:
+        """head_dim and num_kv_heads, which the rows of the projections show once the number of heads is known."""
+        head_dim = self.attn_dim // num_heads
+        heads = tuple(rows // head_dim for rows in self.rows_of_kv)
+        return {
+            "head_dim": None if num_heads * head_dim == self.fields["hidden_dim"] else head_dim,
+            "num_kv_heads": None if all(rows == self.attn_dim for rows in self.rows_of_kv) else heads,
+        }
+
+
+def detect(
+    shapes: Mapping[str, Shape], where: str, layouts: Iterable[Layout] = LAYOUTS.values(), **hints: Any
+) -> list[Shown]:
+    """Those of `layouts` whose table covers every tensor of a file, each with what it shows of the spec.
+
+    `hints` are fields that are known from elsewhere; they help where a shape has several readings.
+
+    Raises:
+        LayoutError: no layout covers the file; it names the nearest one and what it does not know.
+    """
+    shown = [_read(layout, shapes, hints) for layout in layouts]
+    fits = [one for one in shown if not one.unread and one.depth and "patch_embed.proj.weight" in one]
+    if not fits:
+        near = min(shown, key=lambda one: (len(one.unread) - len(one.shapes) - len(one.joined), len(one.unread)))
+        strange = ", ".join(near.unread[:5]) + (f" and {len(near.unread) - 5} more" if len(near.unread) > 5 else "")
+        reason = f"it does not know {strange}" if near.unread else "no patch projection or no blocks were found"
+        raise LayoutError(
+            f"{where} holds {len(shapes)} tensors in none of the layouts "
+            f"{', '.join(one.layout.name for one in shown)}; the nearest is '{near.layout.name}', but {reason}"
+        )
+    for one in fits:
+        one.fields = _fields(one, hints)
+    return fits
+
+
+def _read(layout: Layout, shapes: Mapping[str, Shape], hints: Mapping[str, Any]) -> Shown:
+    """Match the rules against the file's names and read the shapes of block 0."""
+    keys = [rule.key for rule in layout.rules if isinstance(rule, Fixed)]
+    keys += [
+        part.key for rule in layout.rules if isinstance(rule, Join) for part in rule.stored if isinstance(part, Piece)
+    ]
+    try:
+        view = layout.view(shapes, {key: () for key in keys if key.startswith(OUTSIDE)})
+    except LayoutError:
+        return Shown(layout, 0, {}, {}, {}, {}, sorted(shapes))
+    found = {name: tuple(shapes[key]) for name, key in view.items()}
+    repeated = [key for key in keys if "{i}" in key]
+    depth = 0
+    while any(key.format(i=depth) in found for key in repeated):
+        depth += 1
+    known = {key.format(i=i) for key in keys for i in range(depth if "{i}" in key else 1)}
+    drops = [rule for rule in layout.rules if isinstance(rule, Drop)]
+    unread = [
+        view[name] for name in found if name not in known and not any(drop.covers(name, found[name]) for drop in drops)
+    ]
+    stacked = {
+        found[key.key][0] for rule in _joins(layout) if rule.stacked for key in _pieces(rule) if key.key in found
+    }
+    shown = Shown(layout, max([depth, *stacked]), {}, {}, {}, {}, unread)
+    sizes = _hinted_sizes(hints)
+    for group in _alternatives(layout, found).values():
+        _take(shown, group, found, sizes)
+    if shown.joined.get("blocks.{i}.attn.qkv.weight"):
+        shown.rows_of_kv = _rows_of_kv(layout, found, shown.depth)
+    return shown
+
+
+def _joins(layout: Layout) -> Iterable[Join]:
+    return (rule for rule in layout.rules if isinstance(rule, Join))
+
+
+def _pieces(rule: Join) -> list[Piece]:
+    return [part for part in rule.stored if isinstance(part, Piece)]
+
+
+def _alternatives(layout: Layout, found: Mapping[str, Shape]) -> dict[tuple[str, ...], list[Join]]:
+    """The rules that the file's names satisfy, by what they give; of several, those that read most."""
+    groups: dict[tuple[str, ...], list[Join]] = {}
+    for rule in _joins(layout):
+        pieces = _pieces(rule)
+        if pieces and all(piece.key.format(i=0) in found for piece in pieces):
+            groups.setdefault(tuple(piece.key for piece in rule.native), []).append(rule)
+    return {
+        native: [rule for rule in rules if len(_pieces(rule)) == max(len(_pieces(other)) for other in rules)]
+        for native, rules in groups.items()
+    }
+
+
+def _take(shown: Shown, rules: list[Join], found: Mapping[str, Shape], sizes: Mapping[str, int]) -> None:
+    rule = rules[0]
+    parts: list[Shape] = []
+    for piece in _pieces(rule):
+        shape = found[piece.key.format(i=0)][1 if rule.stacked else 0 :]
+        try:
+            if piece.pattern:
+                shown.lengths.update(axis_lengths(piece.pattern, shape, sizes))
+            parts.append(moved_shape(piece.pattern, shape, sizes))
+        except LayoutError:
+            return  # an axis that only a hint could split: the field stays open
+    axis = rule.axis
+    whole = list(parts[0])
+    if whole:
+        share = sum(shape[axis] for shape in parts)
+        whole[axis] = share * len(rule.stored) // len(parts)  # Zeros are as long as their neighbours
+    names = [piece.key for piece in rule.native]
+    if len(names) == 1 and rule.native[0].pattern is None:
+        shown.shapes[names[0]] = tuple(whole)
+    shown.joined.update(dict.fromkeys(names, tuple(whole)))
+    for name, value in rule.given.items():
+        if not isinstance(value, tuple) and all(other.given.get(name) == value for other in rules):
+            shown.implied[name] = value
+
+
+def _rows_of_kv(layout: Layout, found: Mapping[str, Shape], depth: int) -> tuple[int, ...]:
+    """Rows of the key's weight in each block, where a layout keeps it apart from the query's."""
+    for rule in _joins(layout):
+        pieces = _pieces(rule)
+        apart = [piece for piece in pieces if piece.size == "kv_dim"]
+        if apart and rule.native[0].key == "blocks.{i}.attn.qkv.weight" and pieces[0].key.format(i=0) in found:
+            return tuple(found[apart[0].key.format(i=i)][0] for i in range(depth))
+    return ()
+
+
+def _hinted_sizes(hints: Mapping[str, Any]) -> dict[str, int]:
+    sizes = {name: hints[name] for name in ("num_heads", "in_chans") if hints.get(name)}
+    if hints.get("patch_size"):
+        rows, cols = (
+            hints["patch_size"] if isinstance(hints["patch_size"], tuple | list) else (hints["patch_size"],) * 2
+        )
+        sizes |= {"patch_rows": rows, "patch_cols": cols}
+    return sizes
+
+
+def _fields(shown: Shown, hints: Mapping[str, Any]) -> dict[str, Any]:
+    """Every field of the spec that the file shows or the layout fixes."""
+    shapes, joined = shown.shapes, shown.joined
+    block = "blocks.{i}."
+    dim = joined["norm1" if "norm1" in joined else f"{block}norm1.weight"][0]
+    kernel = shapes.get("patch_embed.proj.weight")
+    fields: dict[str, Any] = {"hidden_dim": dim, "depth": shown.depth}
+    if kernel is not None:
+        fields |= {"in_chans": kernel[1], "patch_size": kernel[2:]}
+    attn_rows = joined[f"{block}attn.qkv.weight"][0]
+    # Packed gates bear the name of a plain layer in some layouts; then widths tell.
+    packed = f"{block}mlp.gate.weight" in joined and f"{block}mlp.gate.weight" not in shapes
+    both = packed and f"{block}mlp.fc1.weight" in shapes
+    gated = f"{block}mlp.gate.weight" in joined
+    if both:
+        gated = shapes[f"{block}mlp.fc1.weight"][0] != shapes[f"{block}mlp.fc2.weight"][1]
+    first = f"{block}mlp.gate.weight" if gated else f"{block}mlp.fc1.weight"
+    mlp_dim = shapes[f"{block}mlp.fc2.weight"][1] if f"{block}mlp.fc2.weight" in shapes else None
+    if mlp_dim is None:  # the two output layers are one
+        mlp_dim = joined[f"{block}mlp.fc2.weight"][1] - dim
+    attention = AttentionKind.SOFTMAX
+    if f"{block}attn.lambda_a" in shown:
+        attention = AttentionKind.DIFF_DUAL
+    elif f"{block}attn.lambda_q1" in shown:
+        attention = AttentionKind.DIFF
+    fields |= {
+        "mlp_dim": mlp_dim,
+        "mlp": MLP.GATED if gated else MLP.PLAIN,
+        "attention": attention,
+        "class_token": "cls_token" in shown,
+        "dist_token": "dist_token" in shown,
+        "reg_tokens": joined["reg_tokens"][0] if "reg_tokens" in joined else 0,
+        "patch_bias": "patch_embed.proj.bias" in shown,
+        "patch_norm": "patch_embed.norm.weight" in shown,
+        "norm": Norm.LAYER if f"{block}norm1.bias" in shown else Norm.RMS,
+        "norm_pre": "norm_pre.weight" in shown,
+        "layer_scale": 1e-5 if f"{block}ls1.gamma" in shown else None,
+        "qk_norm": f"{block}attn.q_norm.weight" in shown,
+        "attn_norm": f"{block}attn.norm.weight" in shown,
+        "proj_bias": f"{block}attn.proj.bias" in shown,
+        "mlp_bias": first.replace("weight", "bias") in shown,
+        "mlp_out_bias": f"{block}mlp.fc2.bias" in shown,
+        "mlp_norm": f"{block}mlp.norm.weight" in shown,
+        "qkv_bias": QKVBias.ALL if f"{block}attn.qkv.bias" in shown else QKVBias.NONE,
+        "rel_pos": RelPos.SHARED
+        if "rel_pos.grid" in shown
+        else RelPos.BLOCK
+        if f"{block}attn.rel_pos.grid" in shown
+        else RelPos.NONE,
+        **_head(shown, dim),
+    }
+    if "pool.fc1.weight" in shown:
+        width = joined["pool.fc1.weight"][0]
+        fields["pool_mlp_dim"] = None if width == mlp_dim else width
+    if fields["layer_scale"] is not None:
+        fields["layer_scale_mlp"] = f"{block}ls2.gamma" in shown or shown.implied.get("block") is BlockKind.PARALLEL
+    if "norm.weight" not in shown:
+        fields["final_norm"] = FinalNorm.NONE
+    fields |= {name: value for name, value in shown.implied.items() if "." not in name}
+    if f"{block}mlp.fc1.weight" not in shapes and not gated:
+        attn_rows -= mlp_dim  # a parallel block's first layers are one
+    shown.attn_dim = attn_rows - 2 * shown.rows_of_kv[0] if shown.rows_of_kv else attn_rows // 3
+    fields |= _heads(shown, fields["attention"])
+    fields |= _positions(shown, fields, hints)
+    for name in HIDDEN:
+        allowed = shown.layout.holds.get(name, (ViTSpec.model_fields[name].default,))
+        if name not in fields and (name not in SIZES or name in shown.layout.holds) and allowed is not ANY:
+            possible = [value for value in allowed if not _impossible(name, value, fields)]
+            if len(possible) == 1:
+                fields[name] = possible[0]
+    if fields.get("pool") is not Pool.MAP and "pool" in fields:
+        fields |= {"pool_heads": None} | ({} if fields["pool"] is Pool.AVG else {"pool_prefix": False})
+    return fields
+
+
+def _impossible(name: str, value: Any, fields: Mapping[str, Any]) -> bool:
+    if name == "pool":
+        no_class = value in (Pool.CLS, Pool.CLS_AVG) and not fields["class_token"]
+        # Shapes show every pool but these two; to keep all tokens is nobody's published default.
+        return no_class or value not in (Pool.CLS, Pool.AVG)
+    if name == "block":
+        return (value is BlockKind.PARALLEL) != (fields.get("block") is BlockKind.PARALLEL)
+    if name == "final_norm":
+        return value is FinalNorm.NONE
+    return False
+
+
+def _head(shown: Shown, dim: int) -> dict[str, Any]:
+    fields: dict[str, Any] = {"head": Head.LINEAR, "num_classes": 0}
+    if "head.fc.weight" in shown:
+        classes, width = shown.joined["head.fc.weight"]
+        fields |= {"num_classes": classes, "head_bias": "head.fc.bias" in shown}
+        if width == 2 * dim:
+            fields["pool"] = Pool.CLS_AVG
+    if "head.pre_logits.weight" in shown:
+        fields["head"] = Head.PRE_LOGITS
+    if "head.fc_dist.weight" in shown:
+        fields |= {"head": Head.DISTILLED, "pool": Pool.CLS_DIST}
+    if "pool.probe" in shown:
+        fields["pool"] = Pool.MAP
+    return fields
+
+
+def _heads(shown: Shown, attention: AttentionKind) -> dict[str, Any]:
+    """num_heads, where an axis, a table with one column a head or a vector of one head's width tells it."""
+    joined = shown.joined
+    if "num_heads" in shown.lengths:
+        return {"num_heads": shown.lengths["num_heads"]}
+    for table, axis in (("rel_pos.grid", -1), ("blocks.{i}.attn.rel_pos.grid", -1), ("rope.freqs", 2)):
+        if table in joined:
+            return {"num_heads": joined[table][axis]}
+    plain = attention is AttentionKind.SOFTMAX
+    for vector, factor in (("attn.q_norm" if plain else "attn.sub_norm", 1), ("rope.periods", 4)):
+        name = vector if vector == "rope.periods" else f"blocks.{{i}}.{vector}.weight"
+        if name in joined:
+            return {"num_heads": shown.attn_dim // (joined[name][0] * factor)}
+    return {}
+
+
+def _positions(shown: Shown, fields: Mapping[str, Any], hints: Mapping[str, Any]) -> dict[str, Any]:
+    """img_size and pos_prefix, where only one split of the table into slots and a square grid is possible."""
+    found: dict[str, Any] = {}
+    if "rope.periods" in shown:
+        # Stored periods leave nothing of theta; DINOv3 is the one code that stores them.
+        found["rope"] = Rope.parse(
+            {"kind": RopeKind.DINOV3, "theta": 100.0, "pairs": RopePairs.HALVES, "stored": True}, "rope"
+        )
+    patch = fields.get("patch_size") or hints.get("patch_size")
+    patch = (patch, patch) if isinstance(patch, int) else patch
+    for table in ("rel_pos.grid", "blocks.{i}.attn.rel_pos.grid"):
+        if table in shown and patch:
+            shape = shown.shapes.get(table)
+            side = isqrt(shown.joined[table][0] - 3)
+            rows, cols = ((shape[0] + 1) // 2, (shape[1] + 1) // 2) if shape else ((side + 1) // 2,) * 2
+            if shape or side * side == shown.joined[table][0] - 3:
+                found["img_size"] = (rows * patch[0], cols * patch[1])
+    if "pos_embed.grid" not in shown:
+        return {**found, "pos_embed": PosEmbed.NONE, "pos_prefix": ViTSpec.model_fields["pos_prefix"].default}
+    found["pos_embed"] = (
+        shown.implied.get("pos_embed") or (shown.layout.holds.get("pos_embed") or (PosEmbed.LEARNED,))[0]
+    )
+    prefix = fields["class_token"] + fields["dist_token"] + fields["reg_tokens"]
+    kinds = {0: PosPrefix.NONE, prefix: PosPrefix.ALL} | ({1: PosPrefix.CLS} if fields["class_token"] else {})
+    kinds[0] = PosPrefix.NONE
+    grid = shown.shapes.get("pos_embed.grid")
+    if grid is not None:  # the native layout keeps the grid
+        slots = shown.joined["pos_embed.prefix"][0] if "pos_embed.prefix" in shown else 0
+        found["pos_prefix"] = kinds.get(slots, PosPrefix.ALL)
+        return {**found, **({"img_size": (grid[0] * patch[0], grid[1] * patch[1])} if patch else {})}
+    total = shown.joined["pos_embed.grid"][0]
+    size = hints.get("img_size")
+    size = (size, size) if isinstance(size, int) else size
+    if size and patch:
+        wanted = (size[0] // patch[0]) * (size[1] // patch[1])
+        exact = [slots for slots in kinds if total - slots == wanted]
+        if len(exact) == 1:
+            remainder = bool(size[0] % patch[0] or size[1] % patch[1])
+            return {**found, "pos_prefix": kinds[exact[0]], "img_size": tuple(size), "drop_remainder": remainder}
+    square = [slots for slots in kinds if total > slots and isqrt(total - slots) ** 2 == total - slots]
+    if len(square) == 1 and patch:
+        side = isqrt(total - square[0])
+        found |= {"pos_prefix": kinds[square[0]], "img_size": (side * patch[0], side * patch[1])}
+    return found

@@ -1,0 +1,159 @@
+"""A layout: its table of rules, what else it can express, and how its keys stand in a file."""
+
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vitzoo.errors import LayoutError
+from vitzoo.layouts.native import native_shapes
+from vitzoo.layouts.rules import Binding, Rule, either, spec_field
+from vitzoo.spec import Resample, ViTSpec
+
+# Sizes, which every layout shows in its shapes or in the code that reads it.
+SIZES = frozenset(
+    {
+        "img_size",
+        "patch_size",
+        "in_chans",
+        "hidden_dim",
+        "depth",
+        "num_heads",
+        "mlp_dim",
+        "num_classes",
+        "drop_path_rate",
+        "drop_remainder",
+    }
+)
+Implications = tuple[tuple[Mapping[str, Any], Mapping[str, tuple[Any, ...]]], ...]
+ANY = None
+OUTSIDE = "../"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One way to store a ViT.
+
+    `holds` names the spec fields besides the sizes that a reader of the layout can tell or takes for granted, with the
+    values that it allows (ANY for all). A field that is not named must have its default, so that a new field of the
+    spec is refused by every layout until somebody has looked.
+
+    The model may be a part of a larger file: its keys then carry one of `scopes`, of which the first is written. A rule
+    names a key outside of the scope with "../". `prefixes` may precede any key, in any order, and are not written.
+    Nor are chunks: a file may split the list of blocks called `chunks`, and a block keeps its number in its chunk.
+    """
+
+    name: str
+    rules: tuple[Rule, ...]
+    holds: Mapping[str, tuple[Any, ...] | None]
+    origin: str
+    scopes: tuple[str, ...] = ()
+    prefixes: tuple[str, ...] = ()
+    suffix: str = ".safetensors"
+    chunks: str = ""
+    resample: Resample = Resample.TIMM
+    """How the layout's own reader puts tables on another grid: the policy of weights that name none."""
+    square: bool = False
+    """Whether its reader knows one length for the height and the width of pictures and patches."""
+    implies: Implications = ()
+    """Where the spec has all of the first (a value, or a tuple of values), it must have one of the second's values."""
+
+    def refusals(self, spec: ViTSpec) -> dict[str, str]:
+        """The fields of `spec` that the layout cannot express, each with the reason."""
+        reasons = {}
+        for name, about in ViTSpec.model_fields.items():
+            value, default = getattr(spec, name), about.default
+            allowed = self.holds.get(name, (default,)) if name not in SIZES or name in self.holds else ANY
+            if allowed is not ANY and value not in allowed:
+                expected = " or ".join(map(str, allowed))
+                reasons[name] = f"{name} is {value}, and layout '{self.name}' has {name} {expected}"
+        for name in ("img_size", "patch_size") if self.square else ():
+            rows, cols = getattr(spec, name)
+            if rows != cols:
+                reasons[name] = f"{name} is {rows}x{cols}, and layout '{self.name}' is for squares"
+        for name, values in self._implied(spec).items():
+            if name not in reasons and spec_field(spec, name) not in values:
+                reasons[name] = (
+                    f"{name} is {spec_field(spec, name)}, and layout '{self.name}' has {name} "
+                    f"{' or '.join(map(str, values))} in such a model"
+                )
+        return reasons
+
+    def _implied(self, spec: ViTSpec) -> dict[str, tuple[Any, ...]]:
+        """What some of the spec's fields ask of others; where two rules ask, both have to be met."""
+        asked: dict[str, tuple[Any, ...]] = {}
+        for condition, then in self.implies:
+            if all(spec_field(spec, name) in either(value) for name, value in condition.items()):
+                for name, values in then.items():
+                    asked[name] = tuple(v for v in values if name not in asked or v in asked[name])
+        return asked
+
+    def without(self, spec: ViTSpec, drop: Iterable[str]) -> ViTSpec:
+        """The spec with the fields in `drop` set to what the layout can hold; a LayoutError for one that it holds."""
+        refused, changes = self.refusals(spec), {}
+        for name in drop:
+            if name not in refused:
+                cannot = f"what it cannot hold is {', '.join(refused)}" if refused else "it can hold all of this model"
+                raise LayoutError(f"there is no need to drop '{name}' for layout '{self.name}': {cannot}")
+            if name not in ViTSpec.model_fields:
+                raise LayoutError(f"'{name}' cannot be dropped by itself; change the model's spec: {refused[name]}")
+            allowed = self.holds.get(name) or self._implied(spec).get(name) or (ViTSpec.model_fields[name].default,)
+            changes[name] = allowed[0]
+        return spec.replace(**changes)
+
+    def bind(self, spec: ViTSpec, writing: bool = False) -> Binding:
+        """The closed list of tensors for one architecture.
+
+        Raises:
+            LayoutError: the layout cannot hold the tensors or, if it is for writing, the meaning of the architecture.
+        """
+        if writing and (refused := self.refusals(spec)):
+            raise LayoutError(
+                f"{'; '.join(refused.values())}; leave it out on purpose with drop={list(refused)}, "
+                "or choose another layout"
+            )
+        return Binding(self.name, self.rules, spec, native_shapes(spec))
+
+    def view(self, keys: Iterable[str], stored: Container[str]) -> dict[str, str]:
+        """From the rules' names, of which `stored` holds those outside of the scope, to the keys of a file.
+
+        Raises:
+            LayoutError: two keys that stand for one name.
+        """
+        bare = {key: self._bare(key) for key in keys}
+        scope = self.scope(bare.values())
+        found: dict[str, str] = {}
+        for key, name in bare.items():
+            if name.startswith(scope):
+                name = name.removeprefix(scope)
+                name = f"{OUTSIDE}{name}" if not scope and f"{OUTSIDE}{name}" in stored else self._unchunked(name)
+            else:
+                name = f"{OUTSIDE}{name}"
+            if name in found:
+                raise LayoutError(
+                    f"{found[name]} and {key} are one tensor in layout '{self.name}', under two names; keep one of them"
+                )
+            found[name] = key
+        return found
+
+    def scope(self, names: Iterable[str]) -> str:
+        """The scope that a file's keys carry; empty if there is none."""
+        names = list(names)
+        return next((scope for scope in self.scopes if any(name.startswith(scope) for name in names)), "")
+
+    def _bare(self, key: str) -> str:
+        while prefix := next((p for p in self.prefixes if key.startswith(p)), None):
+            key = key.removeprefix(prefix)
+        return key
+
+    def _unchunked(self, name: str) -> str:
+        """`blocks.1.7.norm1.weight` is of block 7, which stands in chunk 1."""
+        words = name.split(".")
+        if words[0] == self.chunks and len(words) > 2 and words[1].isdigit() and words[2].isdigit():
+            del words[1]
+        return ".".join(words)
+
+    def written(self, names: Iterable[str]) -> dict[str, str]:
+        """From the rules' names to the keys that are written: with the scope if something stands outside of it."""
+        names = list(names)
+        scope = self.scopes[0] if self.scopes and any(name.startswith(OUTSIDE) for name in names) else ""
+        return {name: name.removeprefix(OUTSIDE) if name.startswith(OUTSIDE) else f"{scope}{name}" for name in names}

@@ -117,9 +117,8 @@ def main() -> None:
     root = str(Path(__file__).resolve().parent.parent)
     sys.path.insert(1, root)
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-    print(
-        "| | size, GB | largest tensor written, MB | peak RssAnon, MB | peak VmHWM, MB | s |\n|---|---:|---:|---:|---:|---:|"
-    )
+    print("| | size, GB | largest tensor written, MB | peak RssAnon, MB | peak VmHWM, MB | s |")
+    print("|---|---:|---:|---:|---:|---:|")
     for way in WAYS:
         with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
             source, block = write_source(Path(name), way, arguments.gigabytes)

@@ -161,7 +161,7 @@ def test_the_bundled_model_classifies_in_the_pipeline(tmp_path: Path) -> None:
 def test_the_pipeline_cuts_the_patches_of_siglip2_itself(tmp_path: Path) -> None:
     """Its processor keeps the shape of a picture; of a square it makes what we make."""
     model = model_of("siglip")
-    with pytest.raises(LayoutError, match="Siglip2ImageProcessor crops nothing"):
+    with pytest.raises(LayoutError, match=r"Siglip2ImageProcessor crops nothing.*found center"):
         vitzoo.save(model, tmp_path / "folder", layout="hf_siglip2")
     model.preprocessing = Preprocessing(crop_mode=CropMode.SQUASH, interpolation=Interpolation.BILINEAR)
     folder = vitzoo.save(model, tmp_path / "folder", layout="hf_siglip2")
@@ -221,6 +221,16 @@ def test_converting_there_and_back_leaves_every_byte(name: str, middle: str, tmp
     for file in ("config.json", "preprocessor_config.json"):
         told, kept = (json.loads((folder / file).read_text()) for folder in (start, back))
         assert {key for key in told if told[key] != kept[key]} <= {"layer_scale_init_value", "layerscale_value"}
+
+
+def test_what_a_caller_wants_otherwise_is_adapted(tmp_path: Path) -> None:
+    """config.json says what the file has, pixels beyond the last patch included; the caller may want another model."""
+    start = model_of("siglip", img_size=36, drop_remainder=True)
+    folder = vitzoo.save(start, tmp_path / "folder", layout="huggingface")
+    assert vitzoo.create(folder).spec == start.spec
+    model = vitzoo.create(folder, img_size=48, num_classes=3, generator=0)
+    assert (model.spec.img_size, model.spec.num_classes, model.labels) == ((48, 48), 3, None)
+    assert {row.tensor: row.action for row in model.load_report.rows}["pos_embed.grid"] == "resampled"
 
 
 def test_fields_that_do_not_fit_are_refused(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from timm_peer import randomise, spec_fields
 
 import vitzoo
+import vitzoo.resample
 from vitzoo import registry
 from vitzoo.errors import LayoutError, SpecError, WeightsError
 from vitzoo.identify import TRAINING, identify
@@ -135,3 +136,21 @@ def test_broken_configuration_beside_a_checkpoint(mystery: Path) -> None:
     (mystery.parent / "config.json").write_text("{")
     with pytest.raises(WeightsError, match=r"config\.json beside the checkpoint cannot be read"):
         vitzoo.create(mystery)
+
+
+def test_pitfall_08_a_square_table_is_not_read_as_a_rectangle(mystery: Path, peer: torch.nn.Module) -> None:
+    """8x8 patches and 4x16 are as many: the caller's size is a wish, and the table is resampled for it."""
+    model = vitzoo.create(mystery, layout="timm", **HIDDEN, img_size=(64, 256))
+    assert model.load_report.counts["resampled"] == 1
+    grid = vitzoo.create(mystery, layout="timm", **HIDDEN).pos_embed.grid
+    expected = vitzoo.resample.resample_table(grid, (4, 16), Resample.TIMM)
+    torch.testing.assert_close(model.pos_embed.grid, expected)
+
+
+def test_a_rectangular_table_needs_its_size(tmp_path: Path) -> None:
+    spec = ViTSpec(img_size=(32, 64), patch_size=8, hidden_dim=48, depth=2, num_heads=3, mlp_dim=96)
+    with pytest.raises(WeightsError, match=r"do not show .*img_size"):
+        identify(Shapes(spec, "timm"), HIDDEN, layout="timm")
+    assert identify(Shapes(spec, "timm"), {**HIDDEN, "img_size": (32, 64)}, layout="timm").spec == spec.replace(
+        layer_scale=None
+    )

@@ -129,7 +129,8 @@ def identify(
         like = beside.name
     hints = {} if like is None else dict(_registered_spec(like))
     stated = _stated(given, beside)
-    shown = detect(file.shapes, str(file.path), tables, **{**hints, **beside.fields, **stated})
+    hints |= {**beside.fields, **{name: value for name, value in stated.items() if name != "img_size"}}
+    shown = detect(file.shapes, str(file.path), tables, given.get("img_size"), **hints)
     readings = [reading for one in shown for reading in _readings(one, file.shapes, stated, beside, like)]
     return _settled(file, shown, readings, given, beside, like)
 
@@ -249,7 +250,8 @@ def _settled(
     because = (f"layout {layouts[0]} ({first.layout.origin})", *first.because)
     if layouts[1:]:
         because += (f"layout {', '.join(layouts[1:])} would read the same",)
-    entries = list(dict.fromkeys(reading.entry for reading in readings if reading.entry))
+    # timm's config.json names an architecture: it says nothing of whose weights these are.
+    entries = list(dict.fromkeys(r.entry for r in readings if r.entry and r.entry != beside.name))
     return _with_meaning(Identified(file, first.layout, first.spec, changes=changes, because=because), entries, beside)
 
 

@@ -84,11 +84,16 @@ class Shown:
 
 
 def detect(
-    shapes: Mapping[str, Shape], where: str, layouts: Iterable[Layout] = LAYOUTS.values(), **hints: Any
+    shapes: Mapping[str, Shape],
+    where: str,
+    layouts: Iterable[Layout] = LAYOUTS.values(),
+    fallback_size: Any = None,
+    **hints: Any,
 ) -> list[Shown]:
     """Those of `layouts` whose table covers every tensor of a file, each with what it shows of the spec.
 
-    `hints` are fields that are known from elsewhere; they help where a shape has several readings.
+    `hints` are fields that are known from elsewhere; they help where a shape has several readings. `fallback_size` is
+    an img_size that may describe the file or be wished for.
 
     Raises:
         LayoutError: no layout covers the file; it names the nearest one and what it does not know.
@@ -104,7 +109,7 @@ def detect(
             f"{', '.join(one.layout.name for one in shown)}; the nearest is '{near.layout.name}', but {reason}"
         )
     for one in fits:
-        one.fields = _fields(one, hints)
+        one.fields = _fields(one, hints, fallback_size)
     return fits
 
 
@@ -206,7 +211,7 @@ def _hinted_sizes(hints: Mapping[str, Any]) -> dict[str, int]:
     return sizes
 
 
-def _fields(shown: Shown, hints: Mapping[str, Any]) -> dict[str, Any]:
+def _fields(shown: Shown, hints: Mapping[str, Any], fallback: Any) -> dict[str, Any]:
     """Every field of the spec that the file shows or the layout fixes."""
     shapes, joined = shown.shapes, shown.joined
     block = "blocks.{i}."
@@ -269,7 +274,7 @@ def _fields(shown: Shown, hints: Mapping[str, Any]) -> dict[str, Any]:
         attn_rows -= mlp_dim  # a parallel block's first layers are one
     shown.attn_dim = attn_rows - 2 * shown.rows_of_kv[0] if shown.rows_of_kv else attn_rows // 3
     fields |= _heads(shown, fields["attention"])
-    fields |= _positions(shown, fields, hints)
+    fields |= _positions(shown, fields, hints, fallback)
     for name in HIDDEN:
         allowed = shown.layout.holds.get(name, (ViTSpec.model_fields[name].default,))
         if name not in fields and (name not in SIZES or name in shown.layout.holds) and allowed is not ANY:
@@ -325,8 +330,24 @@ def _heads(shown: Shown, attention: AttentionKind) -> dict[str, Any]:
     return {}
 
 
-def _positions(shown: Shown, fields: Mapping[str, Any], hints: Mapping[str, Any]) -> dict[str, Any]:
-    """img_size and pos_prefix, where only one split of the table into slots and a square grid is possible."""
+def _sized(size: Any, total: int, kinds: Mapping[int, PosPrefix], patch: tuple[int, int]) -> dict[str, Any]:
+    """img_size and pos_prefix if pictures of `size` give as many patches as a table of `total` positions can hold."""
+    if size is None:
+        return {}
+    rows, cols = (size, size) if isinstance(size, int) else size
+    exact = [slots for slots in kinds if total - slots == (rows // patch[0]) * (cols // patch[1])]
+    if len(exact) != 1:
+        return {}
+    remainder = bool(rows % patch[0] or cols % patch[1])
+    return {"pos_prefix": kinds[exact[0]], "img_size": (rows, cols), "drop_remainder": remainder}
+
+
+def _positions(shown: Shown, fields: Mapping[str, Any], hints: Mapping[str, Any], fallback: Any) -> dict[str, Any]:
+    """img_size and pos_prefix of the table of positions.
+
+    A size that is documented counts first. Without one a table that can be square is, since a caller's size may be what
+    is wanted and not what is there: 14x14 patches are not read as 7x28. `fallback` is for tables that cannot be square.
+    """
     found: dict[str, Any] = {}
     if "rope.periods" in shown:
         # Stored periods leave nothing of theta; DINOv3 is the one code that stores them.
@@ -356,16 +377,11 @@ def _positions(shown: Shown, fields: Mapping[str, Any], hints: Mapping[str, Any]
         found["pos_prefix"] = kinds.get(slots, PosPrefix.ALL)
         return {**found, **({"img_size": (grid[0] * patch[0], grid[1] * patch[1])} if patch else {})}
     total = shown.joined["pos_embed.grid"][0]
-    size = hints.get("img_size")
-    size = (size, size) if isinstance(size, int) else size
-    if size and patch:
-        wanted = (size[0] // patch[0]) * (size[1] // patch[1])
-        exact = [slots for slots in kinds if total - slots == wanted]
-        if len(exact) == 1:
-            remainder = bool(size[0] % patch[0] or size[1] % patch[1])
-            return {**found, "pos_prefix": kinds[exact[0]], "img_size": tuple(size), "drop_remainder": remainder}
-    square = [slots for slots in kinds if total > slots and isqrt(total - slots) ** 2 == total - slots]
-    if len(square) == 1 and patch:
-        side = isqrt(total - square[0])
-        found |= {"pos_prefix": kinds[square[0]], "img_size": (side * patch[0], side * patch[1])}
+    if patch:
+        documented = _sized(hints.get("img_size"), total, kinds, patch)
+        square = [slots for slots in kinds if total > slots and isqrt(total - slots) ** 2 == total - slots]
+        if not documented and len(square) == 1:
+            side = isqrt(total - square[0])
+            return {**found, "pos_prefix": kinds[square[0]], "img_size": (side * patch[0], side * patch[1])}
+        found |= documented or _sized(fallback, total, kinds, patch)
     return found

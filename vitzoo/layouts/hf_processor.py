@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from math import floor, isclose, nextafter
+from typing import Any
 
 from vitzoo.errors import LayoutError
 from vitzoo.layouts.hf_config import Fields, kind_of, pair
@@ -31,8 +32,8 @@ PROCESSORS: dict[str, Fields] = {
 }
 """What a class does where preprocessor_config.json is silent (transformers/models/*/image_processing_*.py)."""
 NEEDED = ("size", "resample", "image_mean", "image_std", "do_center_crop")
-HARMLESS = frozenset({"do_convert_rgb", "do_reduce_labels"})
-"""Steps that are done in any case, or that leave pictures alone."""
+# Pictures are always made RGB here, and labels are none of ours.
+UNDERSTOOD = frozenset({*STEPS, "do_center_crop", "do_convert_rgb", "do_reduce_labels"})
 
 
 def processor_config(layout: str, spec: ViTSpec, preprocessing: Preprocessing) -> Fields:
@@ -55,8 +56,11 @@ def processor_config(layout: str, spec: ViTSpec, preprocessing: Preprocessing) -
     rows, cols = (floor(side / preprocessing.crop_pct) for side in spec.img_size)
     centre = preprocessing.crop_mode is CropMode.CENTER
     if kind_of(layout)[1].naflex:
-        if centre or (rows, cols) != spec.img_size:
-            raise LayoutError(f"{NAFLEX} crops nothing; the preprocessing has to be crop_mode 'squash' and crop_pct 1")
+        if centre or (rows, cols) != spec.img_size or len(set(spec.patch_size)) > 1:
+            raise LayoutError(
+                f"{NAFLEX} crops nothing and cuts square patches; the preprocessing has to be crop_mode 'squash' and "
+                f"crop_pct 1, found {preprocessing.crop_mode} and {preprocessing.crop_pct}, patches {spec.patch_size}"
+            )
         patches = {"patch_size": spec.patch_size[0], "max_num_patches": spec.num_patches}
         return {"image_processor_type": NAFLEX, **common, **patches}
     if centre and rows != cols:
@@ -87,8 +91,7 @@ def preprocessing_fields(processor: Mapping[str, Any]) -> Fields:
             "preprocessor_config.json: pictures are always resized and scaled from 0..255 to 0..1 here, found "
             + ", ".join(f"{key} {full[key]}" for key in ("do_resize", "do_rescale", "rescale_factor"))
         )
-    strange = [key for key, value in full.items() if key.startswith("do_") and value and key not in STEPS | CROPPED]
-    if strange := [key for key in strange if key not in HARMLESS]:
+    if strange := [key for key, on in full.items() if key.startswith("do_") and on and key not in UNDERSTOOD]:
         raise LayoutError(f"preprocessor_config.json: no preprocessing of ours can {', '.join(strange)}")
     if full["resample"] not in PIL_FILTERS:
         raise LayoutError(f"preprocessor_config.json: resample is {full['resample']}; expected Pillow's 0, 2 or 3")

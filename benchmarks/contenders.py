@@ -41,10 +41,8 @@ def write_checkpoints(folder: Path) -> None:
     import timm
     import torch
     from safetensors.torch import save_file
-    from transformers import ViTConfig, ViTForImageClassification
 
     import vitzoo
-    from vitzoo.layouts.tables import get_layout
 
     torch.manual_seed(0)
     model = timm.create_model(NAME)
@@ -59,12 +57,9 @@ def write_checkpoints(folder: Path) -> None:
     refs.mkdir()
     (refs / "main").write_text(file.parent.name)
 
-    ours = vitzoo.create(file, layout="timm", **SPEC)
+    ours = vitzoo.create(file, like=NAME)
     vitzoo.save(ours, folder / "torchvision.safetensors", layout="torchvision")
-    ViTForImageClassification(ViTConfig(layer_norm_eps=1e-6, num_labels=1000)).save_pretrained(folder / "transformers")
-    tensors = get_layout("huggingface").bind(ours.spec).export_all(ours.state_dict())
-    prefixed = {k if k.startswith("classifier") else f"vit.{k}": t.contiguous() for k, t in tensors.items()}
-    save_file(prefixed, folder / "transformers" / "model.safetensors", {"format": "pt"})
+    vitzoo.save(ours, folder / "transformers", layout="huggingface")
 
 
 def create(contender: str, folder: Path) -> Any:

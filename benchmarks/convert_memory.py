@@ -51,6 +51,7 @@ WAYS = (
     Way("timm", "google", "out.npz"),
     Way("google", "timm", "out", options={"source_layout": "google", "num_heads": 16}),
     Way("timm", "big_vision_scan", "out.npz", NO_SLOT),
+    Way("big_vision_scan", "timm", "out", NO_SLOT, {"source_layout": "big_vision_scan", "num_heads": 16}),
     Way("timm", "timm", "out.pth"),
 )
 

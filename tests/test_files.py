@@ -13,10 +13,14 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from timm_peer import randomise
 from torch import Tensor
 from transformers import ViTConfig, ViTModel
 
+import vitzoo
 from vitzoo.errors import WeightsError
+from vitzoo.model import ViT
+from vitzoo.spec import ViTSpec
 from vitzoo.weights import files
 from vitzoo.weights.files import DTYPES, SafetensorsFile, open_tensors, replacing
 from vitzoo.weights.write import Planned, replacing_folder, write
@@ -301,6 +305,18 @@ def test_a_streamed_file_is_mapped_anew(tmp_path: Path, name: str, monkeypatch: 
     written(path, {key: tensor + 1 for key, tensor in tensors.items()})
     with pytest.raises(WeightsError, match="was changed while it was read; start again"):
         [file.read(key) for key in tensors]
+
+
+def test_stacked_blocks_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = {"img_size": 32, "patch_size": 8, "hidden_dim": 16, "num_heads": 2, "mlp_dim": 32, "num_classes": 3}
+    spec = ViTSpec(**sizes, depth=6, act="gelu_tanh", pos_prefix="none")
+    source = vitzoo.save(randomise(ViT(spec)), tmp_path / "source", "big_vision_scan")
+    reads, real = [], files.NpzFile.read
+    monkeypatch.setattr(files.NpzFile, "read", lambda self, key: (reads.append(key), real(self, key))[1])
+    vitzoo.convert(source, tmp_path / "there", "timm", source_layout="big_vision_scan", num_heads=2)
+    assert sorted(reads) == sorted(open_tensors(source).shapes)
+    back = vitzoo.convert(tmp_path / "there", tmp_path / "back", "big_vision_scan")
+    assert all_same(read(Path(back.target)), read(source))
 
 
 X, Y = {"x": torch.zeros(2)}, {"x": torch.ones(2)}

@@ -90,8 +90,8 @@ def test_truncated_anywhere(tmp_path: Path, suffix: str) -> None:
     content = path.read_bytes()
     for end in {*range(0, len(content), max(1, len(content) // 60)), *range(len(content) - 8, len(content))}:
         path.write_bytes(content[:end])
-        with pytest.raises(WeightsError, match=r"cannot be read as a"):
-            read_all(path)
+        with pytest.raises(WeightsError, match=r"cannot be read as an? |it asks for [ct]"):
+            read_all(path)  # a name of the pickle that was cut off looks like one that is not allowed
 
 
 def test_places_that_hold_no_file(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_places_that_hold_no_file(tmp_path: Path) -> None:
             open_tensors(path)
     (tmp_path / "x.h5").touch()
     (tmp_path / "model.safetensors").mkdir()
-    with pytest.raises(WeightsError, match="unknown suffix; expected one of .safetensors"):
+    with pytest.raises(WeightsError, match=r"unknown suffix; expected one of \.safetensors"):
         open_tensors(tmp_path / "x.h5")
     with pytest.raises(WeightsError, match="is a folder; expected a file"):
         open_tensors(tmp_path)
@@ -200,8 +200,8 @@ ONES = np.ones(4, np.float32)
         ({"a.npy": npy(ONES.astype(">f4"))}, "'a' is big-endian (>f4); expected <f4"),
         ({"a.npy": npy(np.array(["x"]))}, "'a' is of type <U1, and torch has no such tensors"),
         ({"a.npy": npy(np.ones(2, np.complex64))}, "'a' is of type complex64"),
-        ({"a.npy": b"garbage"}, "cannot be read as a npz file"),
-        ({"a.npy": b""}, "cannot be read as a npz file"),
+        ({"a.npy": b"garbage"}, "cannot be read as an npz file"),
+        ({"a.npy": b""}, "cannot be read as an npz file"),
         ({"a.txt": b"x"}, "its member 'a.txt' is no array; expected names that end in .npy"),
     ],
 )
@@ -210,19 +210,19 @@ def test_npz_members_that_lie(tmp_path: Path, members: dict[str, bytes], words: 
     refused(npz(tmp_path / "x.npz", members), words)
 
 
-class Touch:
-    """Unpickled, it makes a file."""
+class Armed:
+    """Unpickled, it makes a folder."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        return Path.touch, (self.path,)
+        return os.mkdir, (self.path,)
 
 
 def test_npz_of_objects_runs_nothing(tmp_path: Path) -> None:
     fired = tmp_path / "fired"
-    np.savez(tmp_path / "x.npz", good=ONES, a=np.array([Touch(fired)], dtype=object))
+    np.savez(tmp_path / "x.npz", good=ONES, a=np.array([Armed(fired)], dtype=object))
     refused(tmp_path / "x.npz", "'a' holds pickled objects, which are never loaded")
     assert not fired.exists()
     np.load(tmp_path / "x.npz", allow_pickle=True)["a"]
@@ -248,9 +248,10 @@ def test_npz_archives_that_numpy_never_writes(tmp_path: Path) -> None:
     refused(
         npz(tmp_path / "x.npz", {"a.npy": npy(ONES)}, zipfile.ZIP_LZMA), "compressed in a way that numpy never uses"
     )
-    with pytest.warns(UserWarning, match="Duplicate name"), zipfile.ZipFile(tmp_path / "y.npz", "w") as archive:
+    with zipfile.ZipFile(tmp_path / "y.npz", "w") as archive:
         archive.writestr("a.npy", npy(ONES))
-        archive.writestr("a.npy", npy(ONES))
+        archive.writestr("b.npy", npy(ONES))
+        archive.filelist[1].filename = "a.npy"
     refused(tmp_path / "y.npz", "two members have the same name")
 
 
@@ -260,7 +261,7 @@ def test_npz_with_a_flipped_byte(tmp_path: Path, name: str) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 0x55
     path.write_bytes(content)
-    refused(path, "cannot be read as a npz file")
+    refused(path, "cannot be read as an npz file")
 
 
 # --- pth ---
@@ -270,8 +271,8 @@ def test_npz_with_a_flipped_byte(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("wrap", [lambda x: x, lambda x: {"model": x}, lambda x: {"model": TENSORS, "optimizer": [x]}])
 def test_a_pickle_that_runs_code_does_not_run(tmp_path: Path, wrap: Callable[[Any], Any], zipped: bool) -> None:
     fired, path = tmp_path / "fired", tmp_path / "x.pth"
-    torch.save(wrap(Touch(fired)), path, _use_new_zipfile_serialization=zipped)
-    refused(path, "was not loaded, because that could run code: it asks for pathlib.")
+    torch.save(wrap(Armed(fired)), path, _use_new_zipfile_serialization=zipped)
+    refused(path, "was not loaded, because that could run code: it asks for", f"{os.name}.mkdir")
     assert not fired.exists()
     torch.load(path, weights_only=False)
     assert fired.exists()  # so the file was armed
@@ -279,7 +280,7 @@ def test_a_pickle_that_runs_code_does_not_run(tmp_path: Path, wrap: Callable[[An
 
 def test_a_plain_pickle_that_runs_code_does_not_run(tmp_path: Path) -> None:
     fired, path = tmp_path / "fired", tmp_path / "x.bin"
-    path.write_bytes(pickle.dumps({"a": Touch(fired)}))
+    path.write_bytes(pickle.dumps({"a": Armed(fired)}))
     refused(path)
     assert not fired.exists()
 
@@ -428,7 +429,7 @@ def test_a_wrong_total(tmp_path: Path, total: object) -> None:
 def test_an_index_that_is_none(tmp_path: Path, text: str) -> None:
     path = tmp_path / "model.safetensors.index.json"
     path.write_text(text)
-    refused(path, "cannot be read as a index file")
+    refused(path, "cannot be read as an index file")
 
 
 def test_an_index_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,8 @@
 """The registry against the installed timm: every plain tag with weights, and one shrunk model for each architecture."""
 
+import json
 from copy import deepcopy
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -15,7 +17,7 @@ from torch import nn
 from vitzoo import drift, registry
 from vitzoo.layouts.tables import get_layout
 from vitzoo.model import ViT
-from vitzoo.spec import HubSource, QKVBias, Rope, ViTSpec
+from vitzoo.spec import HubSource, Rope, ViTSpec
 
 TAGS = drift.plain_tags()
 ARCHS = sorted({get_arch_name(tag) for tag in TAGS})
@@ -59,13 +61,12 @@ def test_every_tag_is_timms(arch: str) -> None:
         assert ours == peer, tag
 
         layout = layout_of(model)
-        hub = [source for source in entry.sources if isinstance(source, HubSource)]
-        assert all(source.layout == layout for source in hub[:1])
+        hub = [source for source in entry.sources if isinstance(source, HubSource) and source.repo.startswith("timm/")]
+        assert all(source.layout == layout for source in hub)
         expected = {key: tuple(value.shape) for key, value in model.state_dict().items()}
         assert {key: tuple(shape) for key, shape in get_layout(layout).bind(ours).stored.items()} == expected, tag
 
-        zeros = sum(ours.kv_heads) * ours.dim_per_head if ours.qkv_bias is QKVBias.QV else 0  # timm leaves them out
-        assert entry.params - zeros == sum(p.numel() for p in model.parameters()), tag
+        assert entry.params == sum(p.numel() for p in model.parameters()), tag
 
         data = resolve_data_config({}, pretrained_cfg=config.to_dict())
         own = entry.preprocessing
@@ -158,7 +159,19 @@ def test_nothing_has_drifted(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == "no differences\n"
 
 
-def test_drift_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    tags = ["vit_base_patch17_224.new", *TAGS[1:]]
-    monkeypatch.setattr(drift, "plain_tags", lambda: [tag for tag in tags if tag != "vit_base_patch17_224.new"])
-    assert drift.differences()["gone"] == [TAGS[0]]
+def test_drift_is_seen(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    new, gone, changed = "vit_base_patch17_224.new", TAGS[0], TAGS[1]
+    configs = {tag: timm.get_pretrained_cfg(tag) for tag in TAGS}
+    configs[changed] = replace(configs[changed], crop_pct=0.123, num_classes=7, license="none")
+    monkeypatch.setattr(drift, "plain_tags", lambda: [new, *TAGS[1:]])
+    monkeypatch.setattr("timm.models.get_pretrained_cfg", configs.__getitem__)
+    found = drift.differences()
+    assert (found["new"], found["gone"]) == ([new], [gone])
+    fields = [line.removeprefix(f"{changed}: ").split()[0] for line in found["changed"]]
+    assert fields == ["crop_pct", "num_classes", "license"]
+
+    monkeypatch.setattr("sys.argv", ["drift", "--json"])
+    with pytest.raises(SystemExit) as stopped:
+        drift.main()
+    assert stopped.value.code == 1
+    assert json.loads(capsys.readouterr().out) == found

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from vitzoo import registry
 from vitzoo.layouts.native import BUFFERS, native_shapes
-from vitzoo.spec import MLP, AttentionKind, Head, Pool, ViTSpec, WeightsEntry
+from vitzoo.spec import MLP, AttentionKind, Head, Pool, QKVBias, ViTSpec, WeightsEntry
 
 
 class Stage(NamedTuple):
@@ -65,8 +65,9 @@ def info(name: str) -> Info:
 
 
 def count_parameters(spec: ViTSpec) -> int:
-    """Numbers in all parameters of the model."""
-    return sum(prod(shape) for key, shape in native_shapes(spec).items() if key not in BUFFERS)
+    """Numbers in all parameters of the model; the zeros that stand for a key's bias that it lacks are none."""
+    zeros = sum(spec.kv_heads) * spec.dim_per_head if spec.qkv_bias is QKVBias.QV else 0
+    return sum(prod(shape) for key, shape in native_shapes(spec).items() if key not in BUFFERS) - zeros
 
 
 def count_macs(spec: ViTSpec, batch: int = 1) -> int:

@@ -28,5 +28,9 @@ class ResampleError(VitzooError, ValueError):
     """A table or a kernel that cannot be put on the requested grid."""
 
 
+class LicenseError(VitzooError):
+    """Weights whose licence is not among those that the caller allows."""
+
+
 class ImageError(VitzooError):
     """A picture that cannot be read."""

@@ -1,7 +1,7 @@
 """A name, a hub id, a file or a spec becomes a ViT."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -24,6 +24,7 @@ def create(
     layout: str | None = None,
     like: str | None = None,
     resample: Resample | str | None = None,
+    allow_licenses: Collection[str] | None = None,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
     generator: torch.Generator | int | None = None,
@@ -39,6 +40,8 @@ def create(
         layout: how a checkpoint file names its tensors; found out if not given (`vitzoo.layouts.tables` has the names).
         like: a model or weights of the registry whose architecture a checkpoint file has, for what tensors do not show.
         resample: the policy for position tables; that of the weights if not given.
+        allow_licenses: the licences of weights that may be used; if not given, those that the environment variable
+            VITZOO_ALLOW_LICENSES names, and all if it is not set. A licence that restricts the use is warned of once.
         device, dtype: of the parameters; the CPU and torch's default type if not given.
         generator: a torch generator or a seed for whatever is initialised.
         **changes: any field of the spec, such as `num_classes`, `in_chans`, `img_size`, `patch_size`, `pool` (or timm's
@@ -52,6 +55,7 @@ def create(
     Raises:
         RegistryError: an unknown name, with the nearest known ones.
         SpecError: a field that does not exist, or values that do not go together.
+        LicenseError: weights under a licence that is not allowed.
         WeightsError, LayoutError: weights that cannot be found or read, or that do not fit.
     """
     changes = _spec_names(changes)
@@ -59,7 +63,7 @@ def create(
     if isinstance(model, ViTSpec):
         built = _fresh(model.replace(**changes), Preprocessing(), policy or Resample.TIMM, generator)
     elif pretrained or is_file(model) or str(model).startswith(HUB):
-        found = identified(model, changes, layout, like)
+        found = identified(model, changes, layout, like, allow_licenses=allow_licenses)
         target = found.spec.replace(**found.changes)
         built = load(
             found.file, found.layout, found.spec, target, found.preprocessing, policy or found.resample, generator

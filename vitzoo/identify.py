@@ -7,7 +7,7 @@ all that is known. Where these disagree among themselves they are listed and the
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from vitzoo.layouts.beside import Beside, read_beside
 from vitzoo.layouts.detect import Shown, detect
 from vitzoo.layouts.layout import Layout
 from vitzoo.layouts.tables import GROUPS, LAYOUTS, get_layout
+from vitzoo.licensing import check_license
 from vitzoo.spec import HubSource, Preprocessing, Resample, Rope, Shape, ViTSpec, is_file
 from vitzoo.weights.files import TensorFile, open_tensors
 from vitzoo.weights.sources import fetch, fetch_repo
@@ -65,24 +66,40 @@ def identified(
     layout: str | None = None,
     like: str | None = None,
     streamed: bool = False,
+    allow_licenses: Collection[str] | None = None,
 ) -> Identified:
-    """What a checkpoint file or folder, a hub repository or weights of the registry are; see `identify`."""
-    if is_file(source):
-        return identify(open_tensors(Path(source), streamed=streamed), given, layout, like)
+    """What a checkpoint file or folder, a hub repository or weights of the registry are; see `identify`.
+
+    Raises:
+        LicenseError: weights under a licence that `allow_licenses` does not name; those of the registry before anything
+            is fetched.
+    """
     name = str(source)
     repo, _, revision = name.removeprefix(HUB).partition("@")
-    if name.startswith(HUB) and not registry.knows(repo):
-        return identify(open_tensors(fetch_repo(repo, revision or None), streamed=streamed), given, layout, like)
-    return _registered(repo if name.startswith(HUB) else name, given, revision or None, streamed)
+    if is_file(source):
+        found = identify(open_tensors(Path(source), streamed=streamed), given, layout, like)
+    elif name.startswith(HUB) and not registry.knows(repo):
+        found = identify(open_tensors(fetch_repo(repo, revision or None), streamed=streamed), given, layout, like)
+    else:
+        return _registered(repo if name.startswith(HUB) else name, given, revision or None, streamed, allow_licenses)
+    check_license(name, found.license, allow_licenses)
+    return found
 
 
-def _registered(name: str, given: Mapping[str, Any], revision: str | None, streamed: bool) -> Identified:
+def _registered(
+    name: str,
+    given: Mapping[str, Any],
+    revision: str | None,
+    streamed: bool,
+    allow_licenses: Collection[str] | None,
+) -> Identified:
     """Weights of the registry; a model's first if only the model is named."""
     found = registry.resolve(name)
     full = found.name if found.tag else registry.default_entry(found.model)
     if full is None:
         raise RegistryError(f"model '{found.model}' has no pretrained weights; create it with pretrained=False")
     entry, spec = registry.weights_entry(full), registry.entry_spec(full)
+    check_license(full, entry.license, allow_licenses)
     source = entry.sources[0]
     if revision is not None and isinstance(source, HubSource):
         source = source.model_copy(update={"revision": revision, "sha256": None})
@@ -164,7 +181,8 @@ def _readings(
                 spec = spec.replace(**beside.fields)  # config.json names an architecture, and what is changed in it
             if not _same(known if like is None else shown.fields, spec):
                 continue
-            fields = {**known, **{name: getattr(spec, name) for name in missing}}
+            taken = [*missing, *(["drop_remainder"] if "img_size" in missing else [])]
+            fields = {**known, **{name: getattr(spec, name) for name in taken}}
             because += (f"{', '.join(missing)}: as in {example}, whose tensors are alike",)
         complete = ViTSpec.parse({**fields, **shown.widths(fields["num_heads"])}, f"layout '{shown.layout.name}'")
         binding = shown.layout.bind(complete)

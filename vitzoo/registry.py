@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 import yaml
 
 from vitzoo.errors import RegistryError, SpecError
-from vitzoo.spec import FamilyFile, HubSource, ViTSpec, WeightsEntry
+from vitzoo.spec import FamilyFile, ViTSpec, WeightsEntry
 
 ENVIRONMENT = "VITZOO_REGISTRY"
 ENTRY_POINTS = "vitzoo.registries"
@@ -225,13 +225,19 @@ class _Registry:
             yield from ((alias, entry.name) for alias in aliases)
 
     def _implied(self) -> Iterator[tuple[str, str]]:
-        """A hub repository's id; timm's repositories are named `arch.tag`, so that name alone too."""
-        for name in self.weights:
-            for source in self.entry(name).sources:
-                if isinstance(source, HubSource):
-                    yield source.repo, name
-                    if source.repo.startswith("timm/"):
-                        yield source.repo.removeprefix("timm/"), name
+        """A hub repository's id; timm's repositories are named `arch.tag`, so that name alone too.
+
+        Sources are read as they stand in the file: to check them all would take longer than to load a model.
+        """
+        for name, entry in self.weights.items():
+            fields = entry.fields if "sources" in entry.fields else self._inherit(self.weights, entry)
+            sources = fields.get("sources")
+            for source in sources if isinstance(sources, list) else ():
+                repo = source.get("repo") if isinstance(source, Mapping) else None
+                if isinstance(repo, str):
+                    yield repo, name
+                    if repo.startswith("timm/"):
+                        yield repo.removeprefix("timm/"), name
 
     def resolve(self, name: str) -> Resolved:
         bare = next((name.removeprefix(p) for p in HUB_PREFIXES if name.startswith(p)), name)

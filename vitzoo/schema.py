@@ -51,6 +51,7 @@ def _file_schema(kind: str, other: str, entry: str, definitions: dict[str, Any])
         "additionalProperties": False,
     }
     schema |= {"$schema": DIALECT, "title": f"vitzoo registry, {kind}", "required": ["family", kind]}
+    definitions = {**definitions, **schema.pop("$defs")}
     return {**schema, "$defs": _used(schema, definitions)}
 
 

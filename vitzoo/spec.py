@@ -438,6 +438,13 @@ ModelName = Annotated[str, Field(pattern=r"^(_[A-Za-z0-9_-]+|[A-Za-z][A-Za-z0-9_
 EntryName = Annotated[str, Field(pattern=r"^(_[A-Za-z0-9_-]+|[A-Za-z][A-Za-z0-9_-]*\.[A-Za-z0-9_-]+)$")]
 
 
+class PublishedSizes(Frozen):
+    """Numbers of parameters as a paper or README prints them, to compare with ours."""
+
+    source: str
+    params: Mapping[ModelName, PositiveFloat] = Field(description="in millions")
+
+
 class FamilyFile(Frozen):
     """A registry file: a family's models, their weights, or both.
 
@@ -448,6 +455,8 @@ class FamilyFile(Frozen):
     title: str | None = None
     paper: str | None = Field(None, description="address of the paper")
     origin: str | None = Field(None, description="where the authors' own code or configuration is")
+    about: str | None = Field(None, description="what the family is for, in a sentence or two of Markdown")
+    published: tuple[PublishedSizes, ...] = ()
     models: Mapping[ModelName, Mapping[str, Any]] = Field(default_factory=dict)
     weights: Mapping[EntryName, Mapping[str, Any]] = Field(default_factory=dict)
 

@@ -61,12 +61,14 @@ class Shown:
     implied: dict[str, Any]
     """Fields that the choice between two names of a tensor tells."""
     unread: list[str]
+    present: set[str] = field(default_factory=set)
+    """Native tensors that the file has, also those whose shape needs a hint to be read."""
     fields: dict[str, Any] = field(default_factory=dict)
     attn_dim: int = 0
     rows_of_kv: tuple[int, ...] = ()
 
     def __contains__(self, native: str) -> bool:
-        return native in self.shapes or native in self.joined
+        return native in self.present
 
     @property
     def open(self) -> list[str]:
@@ -99,7 +101,10 @@ def detect(
         LayoutError: no layout covers the file; it names the nearest one and what it does not know.
     """
     shown = [_read(layout, shapes, hints) for layout in layouts]
-    fits = [one for one in shown if not one.unread and one.depth and "patch_embed.proj.weight" in one]
+    kernel = "patch_embed.proj.weight"
+    # A kernel that only a hint can split has no shape yet; one that has a shape has four axes.
+    fits = [one for one in shown if not one.unread and one.depth and kernel in one]
+    fits = [one for one in fits if len(one.shapes.get(kernel, (0,) * 4)) == 4]
     if not fits:
         near = min(shown, key=lambda one: (len(one.unread) - len(one.shapes) - len(one.joined), len(one.unread)))
         strange = ", ".join(near.unread[:5]) + (f" and {len(near.unread) - 5} more" if len(near.unread) > 5 else "")
@@ -140,6 +145,10 @@ def _read(layout: Layout, shapes: Mapping[str, Shape], hints: Mapping[str, Any])
     sizes = _hinted_sizes(hints)
     for group in _alternatives(layout, found).values():
         _take(shown, group, found, sizes)
+    joined = {piece.key for rule in _joins(layout) for piece in _pieces(rule)}
+    for rule in layout.rules:  # a tensor that stands in no join tells of the architecture by being there
+        if isinstance(rule, Fixed) and rule.key not in joined and rule.key.format(i=0) in found:
+            shown.implied.update({name: value for name, value in rule.given.items() if not isinstance(value, tuple)})
     if shown.joined.get("blocks.{i}.attn.qkv.weight"):
         shown.rows_of_kv = _rows_of_kv(layout, found, shown.depth)
     return shown
@@ -168,6 +177,7 @@ def _alternatives(layout: Layout, found: Mapping[str, Shape]) -> dict[tuple[str,
 
 def _take(shown: Shown, rules: list[Join], found: Mapping[str, Shape], sizes: Mapping[str, int]) -> None:
     rule = rules[0]
+    shown.present.update(piece.key for piece in rule.native)
     parts: list[Shape] = []
     for piece in _pieces(rule):
         shape = found[piece.key.format(i=0)][1 if rule.stacked else 0 :]
@@ -376,8 +386,8 @@ def _positions(shown: Shown, fields: Mapping[str, Any], hints: Mapping[str, Any]
         slots = shown.joined["pos_embed.prefix"][0] if "pos_embed.prefix" in shown else 0
         found["pos_prefix"] = kinds.get(slots, PosPrefix.ALL)
         return {**found, **({"img_size": (grid[0] * patch[0], grid[1] * patch[1])} if patch else {})}
-    total = shown.joined["pos_embed.grid"][0]
-    if patch:
+    if patch and "pos_embed.grid" in shown.joined:
+        total = shown.joined["pos_embed.grid"][0]
         documented = _sized(hints.get("img_size"), total, kinds, patch)
         square = [slots for slots in kinds if total > slots and isqrt(total - slots) ** 2 == total - slots]
         if not documented and len(square) == 1:

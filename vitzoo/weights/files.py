@@ -147,7 +147,7 @@ class SafetensorsFile(_MappedFile):
         try:
             self._file: Any = safe_open(self.path, framework="pt")
         except (SafetensorError, OSError) as error:
-            raise _unreadable(self.path, "safetensors", error) from None
+            raise _unreadable(self.path, "a safetensors", error) from None
 
     @cached_property
     def dtypes(self) -> Mapping[str, torch.dtype]:
@@ -181,7 +181,7 @@ class NpzFile:
             self._check_sizes(members)
             headers = {member.filename.removesuffix(".npy"): self._header(member) for member in members}
         except (ValueError, OSError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
-            raise _unreadable(path, "npz", error) from None
+            raise _unreadable(path, "an npz", error) from None
         self.shapes = {key: shape for key, (shape, _) in headers.items()}
         self.dtypes = {key: dtype for key, (_, dtype) in headers.items()}
 
@@ -227,7 +227,7 @@ class NpzFile:
             with self._zip.open(f"{key}.npy") as file:
                 array = np.lib.format.read_array(file, allow_pickle=False)
         except (ValueError, OSError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
-            raise _unreadable(self.path, "npz", error) from None
+            raise _unreadable(self.path, "an npz", error) from None
         if self.dtypes[key] is torch.bfloat16:
             return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16).contiguous()
         return torch.from_numpy(array).contiguous()
@@ -253,9 +253,9 @@ class PickleFile(_MappedFile):
         try:
             state = _load(self.path, map_location="cpu", mmap=True) if archive else _load_old(self.path)
         except Exception as error:  # an unpickler meets whatever stands in a file that is none of its own
-            refused = re.search(r"GLOBAL (\S+)", str(error))
+            refused = re.search(r"GLOBAL (\S*\w)\s", str(error))  # where the file breaks off there is no name
             if refused is None:
-                raise _unreadable(self.path, "torch", error) from None
+                raise _unreadable(self.path, "a torch", error) from None
             raise WeightsError(
                 f"{self.path} holds more than tensors and was not loaded, because that could run code: "
                 f"it asks for {refused[1]}; save its state dict alone, best as safetensors"
@@ -317,7 +317,7 @@ def _is_torch_archive(path: Path) -> bool:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
     except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise _unreadable(path, "torch", error) from None
+        raise _unreadable(path, "a torch", error) from None
     if any(member.filename.endswith("/constants.pkl") for member in members):
         raise WeightsError(
             f"{path} is a TorchScript archive, a program together with its weights, and is not run; expected a state "
@@ -428,7 +428,7 @@ def _read_index(path: Path) -> tuple[dict[str, str], float | None]:
         if not (total is None or isinstance(total, int | float)):
             raise ValueError(f"its total_size is {total!r}")
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise _unreadable(path, "index", error) from None
+        raise _unreadable(path, "an index", error) from None
     suffix = Path(path.name.removesuffix(INDEX)).suffix
     for name in set(where.values()):
         # A path in an index from elsewhere could name any file of this machine.
@@ -517,4 +517,4 @@ def _unreadable(path: Path, kind: str, error: Exception) -> WeightsError:
     else:
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
         reason = f"{said}; fetch or copy it again"
-    return WeightsError(f"{path} ({size:,} bytes) cannot be read as a {kind} file: {reason}")
+    return WeightsError(f"{path} ({size:,} bytes) cannot be read as {kind} file: {reason}")

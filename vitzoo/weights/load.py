@@ -93,7 +93,7 @@ def load(
     )
     state: dict[str, Tensor] = {}
     unfit: list[str] = []
-    for key in tensors.binding.native:
+    for key in (native for step in tensors.binding.steps for native in step.native):
         fitted, action, detail = _fit(key, tensors.read(key), source, target, resample)
         if key not in expected and not key.startswith(renewed):
             unfit.append(f"{key} {list(fitted.shape)} has no place in the model")

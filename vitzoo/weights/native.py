@@ -20,7 +20,8 @@ class NativeTensors:
     """The native tensors of `file`, which holds the architecture `spec` in `layout`.
 
     Little is kept: the last few parts that were computed, since one stored tensor may give several native ones, and of
-    a layout that stacks all blocks the last few stored tensors.
+    a layout that stacks all blocks the stored tensors of one kind. Ask for these step by step and not block by block,
+    or each stack is read from the file again for every block.
 
     Raises:
         LayoutError: the file does not hold exactly the tensors that its layout asks for.
@@ -41,7 +42,7 @@ class NativeTensors:
             for piece in part.rule.native
         }
         self._parts: OrderedDict[tuple[str, ...], dict[str, Tensor]] = OrderedDict()
-        self._stacks: OrderedDict[str, Tensor] = OrderedDict()
+        self._stacks: dict[str, Tensor] = {}
         counts = Counter(dtype for dtype in file.dtypes.values() if dtype.is_floating_point)
         self.common_dtype = max(counts, key=counts.__getitem__, default=torch.float32)
 
@@ -66,7 +67,11 @@ class NativeTensors:
         def one(key: str) -> Tensor:
             if not step.rule.stacked:
                 return self.file.read(self.keys[key])
-            return _kept(self._stacks, key, lambda: self.file.read(self.keys[key]))[number]
+            if key not in self._stacks:
+                if not self._stacks.keys() <= step.stored.keys():
+                    self._stacks.clear()
+                self._stacks[key] = self.file.read(self.keys[key])
+            return self._stacks[key][number]
 
         return _kept(self._parts, name, lambda: dict(part.load(one, self.common_dtype)))[native]
 

@@ -154,3 +154,18 @@ def test_a_rectangular_table_needs_its_size(tmp_path: Path) -> None:
     assert identify(Shapes(spec, "timm"), {**HIDDEN, "img_size": (32, 64)}, layout="timm").spec == spec.replace(
         layer_scale=None
     )
+
+
+def test_a_tensor_that_is_missing_or_out_of_shape_is_named(tmp_path: Path, peer: torch.nn.Module) -> None:
+    state = dict(peer.state_dict())
+    del state["blocks.1.mlp.fc2.bias"]
+    torch.save(state, tmp_path / "short.pth")
+    for fields in ({"layout": "timm", **HIDDEN}, HIDDEN):
+        with pytest.raises(
+            LayoutError, match=r"short.* missing 1: blocks\.1\.mlp\.fc2\.bias \[192\]"
+        ):
+            vitzoo.create(tmp_path / "short.pth", **fields)
+    state = {**peer.state_dict(), "blocks.1.norm1.weight": torch.zeros(191)}
+    torch.save(state, tmp_path / "bent.pth")
+    with pytest.raises(LayoutError, match=r"shape of blocks\.1\.norm1\.weight: expected \[192\], found \[191\]"):
+        vitzoo.create(tmp_path / "bent.pth", layout="timm", **HIDDEN)

@@ -120,7 +120,7 @@ def test_head_without_classes_is_dropped_and_one_with_classes_is_not(tmp_path: P
         read(tmp_path / "4.npz", BEFORE_LINEN, spec(num_classes=0))
 
 
-def test_pitfall_1_the_gelu_is_the_tanh_form(tmp_path: Path) -> None:
+def test_pitfall_01_the_gelu_is_the_tanh_form(tmp_path: Path) -> None:
     stored, _ = CASES["token"]
     np.savez(tmp_path / "in.npz", **stored)
     tanh, exact = (read(tmp_path / "in.npz", BEFORE_LINEN, spec(act=act)) for act in ("gelu_tanh", "gelu"))

@@ -97,7 +97,7 @@ def test_dinov2(gated: bool, registers: int, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("chunks", [1, 2, 4])
 @torch.no_grad()
-def test_dinov2_training_checkpoint_in_chunks(chunks: int, tmp_path: Path) -> None:
+def test_pitfall_24_dinov2_training_checkpoint_in_chunks(chunks: int, tmp_path: Path) -> None:
     """Pitfall 24, as far as names go: the teacher's backbone is the model, whatever stands around it."""
     peer, other = dinov2(chunks=chunks), randomise(Dinov2(32, 8, 24, 4, 3, 40, False, 0, chunks), seed=7)
     state = {f"student.backbone.{key}": t for key, t in other.state_dict().items()}
@@ -113,7 +113,7 @@ def test_dinov2_training_checkpoint_in_chunks(chunks: int, tmp_path: Path) -> No
 
 
 @torch.no_grad()
-def test_packed_gates_stand_first() -> None:
+def test_pitfall_11_packed_gates_stand_first() -> None:
     """Pitfall 11: the halves of w12 swapped change no shape, and the outputs."""
     peer = dinov2(gated=True)
     state = peer.state_dict()
@@ -149,7 +149,7 @@ def test_dinov3(gated: bool, local_norm: bool, tmp_path: Path) -> None:
 
 
 @torch.no_grad()
-def test_the_key_bias_that_the_mask_hides(tmp_path: Path) -> None:
+def test_pitfall_05_the_key_bias_that_the_mask_hides(tmp_path: Path) -> None:
     """Pitfall 5: with rotary embedding a key bias shows, so the mask has to be obeyed; NaN in it is tolerated."""
     peer = dinov3()
     state = saved(tmp_path, peer.state_dict())
@@ -167,7 +167,7 @@ def test_the_key_bias_that_the_mask_hides(tmp_path: Path) -> None:
 
 
 @torch.no_grad()
-def test_stored_periods_are_kept() -> None:
+def test_pitfall_21_stored_periods_are_kept() -> None:
     """Pitfall 21: released periods are rounded to bfloat16, and computed ones give other numbers."""
     peer = Dinov3(8, 48, 4, 3, 40, False, 2, False)
     randomise(peer)
@@ -191,7 +191,7 @@ def test_stored_periods_are_kept() -> None:
 
 
 @torch.no_grad()
-def test_dinov3_in_timm_pools_otherwise() -> None:
+def test_pitfall_10_dinov3_in_timm_pools_otherwise() -> None:
     """Pitfalls 10 and 12: timm's file filter agrees on the tokens, but its default pool is another."""
     peer = dinov3()
     peer.rope_embed.periods.copy_(100.0 ** (torch.arange(2) / 2))

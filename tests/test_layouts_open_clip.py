@@ -89,7 +89,7 @@ def test_open_clip(quick: bool, vision: dict[str, Any], fields: dict[str, Any], 
 
 
 @torch.no_grad()
-def test_quick_gelu_is_not_gelu() -> None:
+def test_pitfall_02_quick_gelu_is_not_gelu() -> None:
     """Pitfall 2: the tensors fit either architecture, and the outputs differ."""
     peer = clip(quick=True)
     native, _ = imported(BY_NAME["open_clip"], spec(), peer.state_dict())
@@ -150,7 +150,7 @@ def test_timm_tower(projected: bool, tmp_path: Path) -> None:
 @pytest.mark.parametrize("class_token", [True, False])
 @pytest.mark.parametrize("core", [True, False])
 @torch.no_grad()
-def test_perception_encoder(class_token: bool, core: bool, tmp_path: Path) -> None:
+def test_pitfall_07_perception_encoder_and_its_raw_indices(class_token: bool, core: bool, tmp_path: Path) -> None:
     peer, want = perception_encoder(class_token, core), pe_spec(class_token, core)
     layout = BY_NAME["pe" if class_token else "pe_no_class"]
     state = saved(tmp_path, peer.state_dict())
@@ -178,7 +178,7 @@ def test_timm_reads_the_same_perception_encoder() -> None:
 
 
 @torch.no_grad()
-def test_what_is_pooled_and_how_it_is_turned() -> None:
+def test_pitfall_12_what_is_pooled_and_how_it_is_turned() -> None:
     """Pitfalls 10 and 12: each of these has the same tensors and other outputs, and none may be written as PE."""
     peer = perception_encoder()
     for block in peer.transformer.resblocks:

@@ -206,7 +206,7 @@ SAME = [{Resample.TIMM, Resample.DINOV2_REG}, {Resample.HUGGINGFACE, Resample.MA
 
 @pytest.mark.parametrize(("first", "second"), itertools.combinations(Resample, 2))
 @pytest.mark.parametrize(("old", "new"), [((14, 14), (9, 9)), ((14, 14), (24, 24)), ((8, 6), (5, 9))])
-def test_policies_differ(first: Resample, second: Resample, old: Grid, new: Grid) -> None:
+def test_pitfall_06_policies_differ(first: Resample, second: Resample, old: Grid, new: Grid) -> None:
     ours, other = (resample_table(random(*old, 8, dtype=torch.float64), new, policy) for policy in (first, second))
     # Antialiasing changes the bilinear kernel only where it reduces; the bicubic one also has another constant.
     alike = {first, second} == {Resample.BIG_VISION, Resample.PE} and new == (24, 24)

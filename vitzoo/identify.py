@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from vitzoo import registry
-from vitzoo.errors import RegistryError, SpecError, WeightsError
+from vitzoo.errors import LayoutError, RegistryError, SpecError, WeightsError
 from vitzoo.layouts.beside import Beside, read_beside
 from vitzoo.layouts.detect import Shown, detect
 from vitzoo.layouts.layout import Layout
 from vitzoo.layouts.tables import GROUPS, LAYOUTS, get_layout
 from vitzoo.licensing import check_license
-from vitzoo.spec import HubSource, Preprocessing, Resample, Rope, Shape, ViTSpec, is_file
+from vitzoo.spec import HubSource, Preprocessing, Resample, Rope, ViTSpec, is_file
 from vitzoo.weights.files import TensorFile, open_tensors
 from vitzoo.weights.sources import fetch, fetch_repo
 
@@ -148,14 +148,26 @@ def identify(
     stated = _stated(given, beside)
     hints |= {**beside.fields, **{name: value for name, value in stated.items() if name != "img_size"}}
     shown = detect(file.shapes, str(file.path), tables, given.get("img_size"), **hints)
-    readings = [reading for one in shown for reading in _readings(one, file.shapes, stated, beside, like)]
+    failures: list[str] = []
+    readings = [reading for one in shown for reading in _readings(one, file, stated, beside, like, failures)]
+    if failures and not readings:
+        raise LayoutError(failures[0])
     return _settled(file, shown, readings, given, beside, like)
 
 
 def _readings(
-    shown: Shown, shapes: Mapping[str, Shape], given: Mapping[str, Any], beside: Beside, like: str | None
+    shown: Shown,
+    file: TensorFile,
+    given: Mapping[str, Any],
+    beside: Beside,
+    like: str | None,
+    failures: list[str],
 ) -> Iterator[_Reading]:
-    """The complete specs that agree with all that is known, as one layout reads the file."""
+    """The complete specs that agree with all that is known, as one layout reads the file.
+
+    Those whose tensors are not all there, or not all in shape, go to `failures`, with the difference.
+    """
+    shapes, where = file.shapes, str(file.path)
     said = {**beside.fields, **given}
     if _contradictions(shown, given, beside):
         return
@@ -187,8 +199,12 @@ def _readings(
         complete = ViTSpec.parse({**fields, **shown.widths(fields["num_heads"])}, f"layout '{shown.layout.name}'")
         binding = shown.layout.bind(complete)
         view = shown.layout.view(shapes, binding.stored)
-        if binding.fits({name: shapes[key] for name, key in view.items()}):
-            yield _Reading(shown.layout, complete, example, because)
+        try:
+            binding.check({name: shapes[key] for name, key in view.items()}, where)
+        except LayoutError as error:
+            failures.append(str(error))
+            continue
+        yield _Reading(shown.layout, complete, example, because)
 
 
 def _registered_spec(name: str) -> ViTSpec:

@@ -324,15 +324,6 @@ class Binding:
         if parts:
             self.steps += [Step(tuple(parts))] if rule.stacked else [Step((part,)) for part in parts]
 
-    def fits(self, found: Mapping[str, Shape]) -> bool:
-        """Whether a checkpoint has exactly the tensors that the layout expects."""
-        surplus = [
-            key
-            for key, shape in found.items()
-            if key not in self.stored and not any(drop.covers(key, shape) for drop in self.drops)
-        ]
-        return not surplus and all(tuple(found.get(key, ())) == shape for key, shape in self.stored.items() if shape)
-
     def check(self, found: Mapping[str, Shape], where: str) -> dict[str, str]:
         """Compare the tensors of a checkpoint with those that the layout expects; returns dropped keys with reasons.
 

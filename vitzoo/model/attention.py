@@ -11,6 +11,21 @@ from vitzoo.model.position import Place, RelPosTable, Turn, rotate
 from vitzoo.spec import AttentionKind, QKVBias, RelPos, Resample, ViTSpec
 
 
+class KeylessLinear(Linear):
+    """The fused projection of q, k and v where the key has no bias.
+
+    The zeros that stand for it are never read, so no gradient reaches them, whatever is copied, pickled or assigned.
+    """
+
+    def __init__(self, dim: int, split: tuple[int, int, int]) -> None:
+        super().__init__(dim, sum(split))
+        self.split = split
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = torch.split(self.bias, list(self.split))
+        return F.linear(x, self.weight, torch.cat([q, torch.zeros_like(k), v]))
+
+
 class Attention(nn.Module):
     """softmax(q k^T / sqrt(head_dim) + bias) v for each head, with one fused projection for q, k and v.
 
@@ -24,7 +39,11 @@ class Attention(nn.Module):
         kv_dim = spec.kv_heads[number] * self.head_dim
         self.split = (spec.attn_dim, kv_dim, kv_dim)
         self.grouped = kv_dim != spec.attn_dim
-        self.qkv = Linear(spec.hidden_dim, sum(self.split), bias=spec.qkv_bias is not QKVBias.NONE)
+        self.qkv = (
+            KeylessLinear(spec.hidden_dim, self.split)
+            if spec.qkv_bias is QKVBias.QV
+            else Linear(spec.hidden_dim, sum(self.split), bias=spec.qkv_bias is QKVBias.ALL)
+        )
         norm = NORMS[spec.norm]
         width = self.normed_dim(spec)
         self.q_norm = norm(width, eps=spec.norm_eps) if spec.qk_norm else nn.Identity()
@@ -32,19 +51,10 @@ class Attention(nn.Module):
         self.rel_pos = RelPosTable(spec, resample) if spec.rel_pos is RelPos.BLOCK else None
         self.norm = norm(spec.attn_dim, eps=spec.norm_eps) if spec.attn_norm else nn.Identity()
         self.proj = Linear(spec.attn_dim, spec.hidden_dim, bias=spec.proj_bias)
-        if spec.qkv_bias is QKVBias.QV:
-            # The key's bias does not exist: the zeros that stand for it must stay zeros while training.
-            self.qkv.bias.register_hook(self._without_key)  # type: ignore[no-untyped-call]
 
     def normed_dim(self, spec: ViTSpec) -> int:
         """Width of one query, which the norm of queries and keys sees."""
         return spec.dim_per_head
-
-    def _without_key(self, grad: Tensor) -> Tensor:
-        query, key, _ = self.split
-        grad = grad.clone()
-        grad[query : query + key] = 0
-        return grad
 
     def forward(self, x: Tensor, place: Place) -> Tensor:
         """(batch, tokens, hidden_dim) -> the same; `place` says where the tokens are."""

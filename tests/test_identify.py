@@ -161,9 +161,7 @@ def test_a_tensor_that_is_missing_or_out_of_shape_is_named(tmp_path: Path, peer:
     del state["blocks.1.mlp.fc2.bias"]
     torch.save(state, tmp_path / "short.pth")
     for fields in ({"layout": "timm", **HIDDEN}, HIDDEN):
-        with pytest.raises(
-            LayoutError, match=r"short.* missing 1: blocks\.1\.mlp\.fc2\.bias \[192\]"
-        ):
+        with pytest.raises(LayoutError, match=r"short.* missing 1: blocks\.1\.mlp\.fc2\.bias \[192\]"):
             vitzoo.create(tmp_path / "short.pth", **fields)
     state = {**peer.state_dict(), "blocks.1.norm1.weight": torch.zeros(191)}
     torch.save(state, tmp_path / "bent.pth")

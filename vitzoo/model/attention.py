@@ -14,7 +14,8 @@ from vitzoo.spec import AttentionKind, QKVBias, RelPos, Resample, ViTSpec
 class KeylessLinear(Linear):
     """The fused projection of q, k and v where the key has no bias.
 
-    The zeros that stand for it are never read, so no gradient reaches them, whatever is copied, pickled or assigned.
+    The zeros that stand for it get a zero gradient. A hook on the bias would be lost when a model is copied, pickled
+    or given its weights by assignment.
     """
 
     def __init__(self, dim: int, split: tuple[int, int, int]) -> None:
@@ -23,7 +24,7 @@ class KeylessLinear(Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = torch.split(self.bias, list(self.split))
-        return F.linear(x, self.weight, torch.cat([q, torch.zeros_like(k), v]))
+        return F.linear(x, self.weight, torch.cat([q, k.detach(), v]))
 
 
 class Attention(nn.Module):

@@ -17,7 +17,7 @@ UNPUBLISHED: dict[str, dict[str, object]] = {
     "lambda of two numbers": {"attention": "diff_dual"},
     "fixed positions": {"pos_embed": "fixed"},
     "fixed positions with registers": {"pos_embed": "fixed", "pos_prefix": "all", "reg_tokens": 2},
-    "no pool": {"pool": "none", "num_classes": 0},
+    "no pool": {"pool": "none"},
     "width of a head": {"head_dim": 12},
 }
 """Computations that the spec offers beside those of the registry's entries, as changes of the smallest plain model."""

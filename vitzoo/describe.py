@@ -86,6 +86,8 @@ def count_macs(spec: ViTSpec, batch: int = 1) -> int:
     head = spec.pooled_dim * spec.num_classes * (2 if spec.head is Head.DISTILLED else 1)
     if spec.head is Head.PRE_LOGITS:
         head += spec.pooled_dim**2
+    if spec.pool is Pool.NONE:
+        head *= tokens
     return batch * (patches + tokens * blocks + pool + head) + once
 
 

@@ -15,6 +15,7 @@ from vitzoo.errors import LayoutError
 from vitzoo.layouts import hf_config, hf_processor
 from vitzoo.layouts.huggingface import LAYOUTS
 from vitzoo.layouts.layout import Layout
+from vitzoo.layouts.tables import get_layout
 from vitzoo.model import ViT
 from vitzoo.resample import Resample
 from vitzoo.spec import Preprocessing, ViTSpec
@@ -97,7 +98,7 @@ def imported(config: dict[str, Any], disk: dict[str, Tensor]) -> tuple[ViT, Layo
     spec, table = ViTSpec(**fields), TABLES[hf_config.layout_name(config)]
     binding = table.bind(spec)
     native = binding.import_all({n: disk[k] for n, k in table.view(disk, binding.stored).items()})
-    ours = ViT(spec, resample=hf_config.resample_policy(config)).eval()
+    ours = ViT(spec, resample=get_layout(hf_config.layout_name(config)).resample).eval()
     ours.load_state_dict(native)
     return ours, table
 
@@ -248,8 +249,8 @@ def test_a_whole_clip_model_gives_its_picture_tower(tmp_path: Path) -> None:
 
 
 def test_resampling_policies_are_those_of_the_classes() -> None:
-    assert hf_config.resample_policy({"model_type": "vit"}) is Resample.HUGGINGFACE
-    assert hf_config.resample_policy({"model_type": "dinov2_with_registers"}) is Resample.DINOV2_REG
+    assert get_layout(hf_config.layout_name({"model_type": "vit"})).resample is Resample.HUGGINGFACE
+    assert get_layout(hf_config.layout_name({"model_type": "dinov2_with_registers"})).resample is Resample.DINOV2_REG
 
 
 @pytest.mark.parametrize("crop_mode", ["center", "squash"])

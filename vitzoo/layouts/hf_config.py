@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vitzoo.errors import LayoutError, SpecError
-from vitzoo.spec import Resample, ViTSpec
+from vitzoo.spec import ViTSpec
 
 Fields = dict[str, Any]
 ACT = {"gelu": "gelu", "gelu_pytorch_tanh": "gelu_tanh", "quick_gelu": "quick_gelu", "silu": "silu"}
@@ -57,7 +57,6 @@ class Kind:
     fixed: Fields
     tasks: Mapping[str, Task]
     nested: str | None = None
-    resample: Resample = Resample.HUGGINGFACE
     naflex: bool = False
     """Its class takes patches that its processor has cut out, of pictures of any shape."""
 
@@ -140,7 +139,6 @@ KINDS: dict[str, Kind] = {
             "Dinov2WithRegistersModel": ENCODER,
             "Dinov2WithRegistersForImageClassification": Task("id2label", {"pool": "cls_avg"}),
         },
-        resample=Resample.DINOV2_REG,
     ),
     "dinov3_vit": Kind(
         "hf_dinov3_vit",
@@ -183,7 +181,6 @@ KINDS: dict[str, Kind] = {
             "Siglip2Model": WHOLE,
         },
         nested="siglip2",
-        resample=Resample.BIG_VISION,
         naflex=True,
     ),
     "clip_vision_model": Kind(
@@ -257,11 +254,6 @@ def model_kind(config: Mapping[str, Any]) -> tuple[str, Kind, Fields]:
 def layout_name(config: Mapping[str, Any]) -> str:
     """The layout of the weights beside `config`."""
     return model_kind(config)[1].layout
-
-
-def resample_policy(config: Mapping[str, Any]) -> Resample:
-    """How the class resamples its position table."""
-    return model_kind(config)[1].resample
 
 
 def labels(config: Mapping[str, Any]) -> tuple[str, ...] | None:

@@ -369,7 +369,7 @@ LAYOUTS: tuple[Layout, ...] = (
         SIGLIP2,
         holds=SIGLIP_HOLDS,
         origin="transformers/models/siglip2 (NaFlex)",
-        resample=Resample.HUGGINGFACE,
+        resample=Resample.BIG_VISION,
         scopes=("vision_model.",),
     ),
     Layout(

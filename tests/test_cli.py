@@ -98,6 +98,7 @@ def test_batches_do_not_change_the_answer(run, tmp_path: Path) -> None:
         (["classify", "{cat}", "--device", "abacus"], "device 'abacus' cannot be used"),
         (["list", "nothing*"], "nothing matches 'nothing*'"),
         (["list", "--license", "mine"], "under mine"),
+        (["info", "vit_b16", "--set", "depth=3"], "describe a checkpoint, and 'vit_b16' is a name"),
         (["info", "vit_b16.tag"], "unknown tag 'tag' of model 'vit_b16'"),
     ],
 )

@@ -124,6 +124,13 @@ def test_verify_against_the_library_itself(source: Path, peer: str) -> None:
     assert ("takes 32x32 alone" in str(result)) == (peer == "torchvision")
 
 
+def test_verify_computes_in_full_precision_on_both_sides(tmp_path: Path) -> None:
+    """The bundled weights are stored in half precision, in which transformers would compute as well."""
+    folder = vitzoo.convert("vit_nano4.cifar10", tmp_path / "half", "huggingface").target
+    assert {t.dtype for t in tensors(Path(folder)).values()} == {torch.float16}
+    assert vitzoo.verify(folder).equal
+
+
 def test_verify_reads_the_folder_of_the_library_itself(source: Path, tmp_path: Path) -> None:
     """What is compared is the file at hand: damage that our own export would hide has to show."""
     vitzoo.convert(source, tmp_path / "timm", "timm")

@@ -115,7 +115,8 @@ def _huggingface(folder: Path, spec: ViTSpec) -> Subject:
     kind = transformers.AutoConfig.from_pretrained(folder).model_type
     classify = spec.num_classes and kind in WITH_HEAD
     loader = transformers.AutoModelForImageClassification if classify else transformers.AutoModel
-    model, report = loader.from_pretrained(folder, output_loading_info=True)
+    # transformers would compute in the file's own precision, and vitzoo does in fp32.
+    model, report = loader.from_pretrained(folder, output_loading_info=True, dtype=torch.float32)
     if wrong := sorted({*report["missing_keys"], *report["unexpected_keys"]}):
         raise WeightsError(f"transformers' {type(model).__name__} does not fit {folder}: {', '.join(wrong[:6])}")
     model.eval()

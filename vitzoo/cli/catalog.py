@@ -10,7 +10,7 @@ from vitzoo import registry
 from vitzoo.cli.options import AsJson, Like, Set, fields
 from vitzoo.describe import Info, count_parameters
 from vitzoo.describe import info as lookup
-from vitzoo.errors import RegistryError
+from vitzoo.errors import RegistryError, SpecError
 from vitzoo.spec import is_file
 
 
@@ -89,6 +89,8 @@ def info(
         model = create(name, layout=layout, like=like, **fields(settings))
         report = str(model.load_report)
         found = Info(name, model.spec)
+    elif layout is not None or like is not None or settings:
+        raise SpecError(f"--layout, --like and --set describe a checkpoint, and '{name}' is a name; leave them out")
     else:
         found = lookup(name)
     if as_json:

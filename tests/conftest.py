@@ -1,11 +1,72 @@
 """What all tests share: one thread a worker, no time limits on busy machines, and never the network."""
 
+import io
 import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: the workers are parallel already
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+import pytest
 from hypothesis import settings
+from loopback_hub import LoopbackHub
 
 settings.register_profile("vitzoo", deadline=None, derandomize=True)
 settings.load_profile("vitzoo")
+
+
+class Result(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
+    """The command line, called in this process."""
+    from vitzoo.cli import main
+
+    def call(*arguments: str | Path, stdin: str = "") -> Result:
+        monkeypatch.setattr(sys, "argv", ["vitzoo", *map(str, arguments)])
+        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        try:
+            main()
+            code = 0
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else 1
+        captured = capsys.readouterr()
+        return Result(code, captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
+    """A loopback hub that this process takes for the hub, with an empty cache below `tmp_path / "home"`."""
+    from huggingface_hub import constants
+
+    home = tmp_path / "home"
+    with LoopbackHub() as server:
+        for name, value in {
+            "ENDPOINT": server.endpoint,
+            "HUGGINGFACE_CO_URL_TEMPLATE": server.endpoint + "/{repo_id}/resolve/{revision}/{filename}",
+            "HF_HOME": str(home),
+            "HF_HUB_CACHE": str(home / "hub"),
+            "HF_TOKEN_PATH": str(home / "token"),
+            "HF_STORED_TOKENS_PATH": str(home / "stored_tokens"),
+            "HF_HUB_OFFLINE": False,
+            "HF_HUB_DISABLE_XET": True,
+            "HF_HUB_DISABLE_PROGRESS_BARS": True,
+            "HF_HUB_ETAG_TIMEOUT": 1,
+            "HF_HUB_DOWNLOAD_TIMEOUT": 1,
+        }.items():
+            monkeypatch.setattr(constants, name, value)
+        for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "VITZOO_CACHE", "VITZOO_LOCK", "VITZOO_MIRROR"):
+            monkeypatch.delenv(name, raising=False)
+        for module in ("vitzoo.weights.hub", "vitzoo.weights.download"):
+            monkeypatch.setattr(f"{module}.PAUSE", 0.01)
+        monkeypatch.chdir(tmp_path)  # a lock in the working directory would be in force
+        yield server

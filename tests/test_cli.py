@@ -3,37 +3,14 @@
 import csv
 import io
 import json
-import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 import vitzoo
-from vitzoo.cli import main
 
 CAT = Path(__file__).parents[1] / "examples" / "cat.png"
-
-
-class Result:
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    def call(*arguments: str | Path, stdin: str = "") -> Result:
-        monkeypatch.setattr(sys, "argv", ["vitzoo", *map(str, arguments)])
-        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
-        try:
-            main()
-            code = 0
-        except SystemExit as stop:
-            code = stop.code if isinstance(stop.code, int) else 1
-        captured = capsys.readouterr()
-        return Result(code, captured.out, captured.err)
-
-    return call
 
 
 def test_classify_names_the_cat(run) -> None:

@@ -91,7 +91,7 @@ def convert(
         LayoutError: `source` is in no known layout, or `layout` cannot hold it.
         WeightsError: files that cannot be read or written, or a source whose architecture is not certain.
     """
-    found = identified(source, fields, source_layout, like, streamed=True)
+    found = identified(source, fields, source_layout, like, {"streamed": True})
     if found.changes:
         raise SpecError(
             f"converting does not change a model, and {', '.join(found.changes)} would; "

@@ -32,5 +32,17 @@ class LicenseError(VitzooError):
     """Weights whose licence is not among those that the caller allows."""
 
 
+class PublishError(VitzooError):
+    """A model that cannot be put on the hub."""
+
+
 class ImageError(VitzooError):
     """A picture that cannot be read."""
+
+
+class DataError(VitzooError):
+    """Pictures that a model cannot be trained or evaluated on: none there, unreadable, or classes that do not fit."""
+
+
+class TrainingError(VitzooError):
+    """A run that cannot start, or that stopped before its end."""

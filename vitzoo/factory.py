@@ -8,10 +8,11 @@ import torch
 
 from vitzoo import registry
 from vitzoo.errors import SpecError
-from vitzoo.identify import HUB, identified
+from vitzoo.identify import identified
 from vitzoo.model import ViT
 from vitzoo.spec import Preprocessing, Resample, ViTSpec, is_file
 from vitzoo.weights.load import load
+from vitzoo.weights.sources import HUB
 
 # timm's names for what the spec calls otherwise.
 POOL_NAMES = {"token": "cls"}
@@ -25,6 +26,7 @@ def create(
     like: str | None = None,
     resample: Resample | str | None = None,
     allow_licenses: Collection[str] | None = None,
+    eager: bool = False,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
     generator: torch.Generator | int | None = None,
@@ -34,7 +36,8 @@ def create(
 
     Args:
         model: a model (`vit_b16`) or weights (`vit_b16.augreg_in21k`) of the registry, any of their aliases,
-            `hf-hub:org/repo@revision`, a checkpoint file or folder in any layout, or a `ViTSpec`.
+            `hf-hub:org/repo@revision`, a checkpoint file or folder in any layout, the address of such a file
+            (`hf://org/repo/file@revision`, `https://host/file#sha256=digest`), or a `ViTSpec`.
         pretrained: load the weights that the name stands for; a model's first entry if the name has no tag. A file is
             always loaded.
         layout: how a checkpoint file names its tensors; found out if not given (`vitzoo.layouts.tables` has the names).
@@ -42,6 +45,7 @@ def create(
         resample: the policy for position tables; that of the weights if not given.
         allow_licenses: the licences of weights that may be used; if not given, those that the environment variable
             VITZOO_ALLOW_LICENSES names, and all if it is not set. A licence that restricts the use is warned of once.
+        eager: read the whole file into memory at once, for network disks on which mapped files are slow.
         device, dtype: of the parameters; the CPU and torch's default type if not given.
         generator: a torch generator or a seed for whatever is initialised.
         **changes: any field of the spec, such as `num_classes`, `in_chans`, `img_size`, `patch_size`, `pool` (or timm's
@@ -63,7 +67,7 @@ def create(
     if isinstance(model, ViTSpec):
         built = _fresh(model.replace(**changes), Preprocessing(), policy or Resample.TIMM, generator)
     elif pretrained or is_file(model) or str(model).startswith(HUB):
-        found = identified(model, changes, layout, like, allow_licenses=allow_licenses)
+        found = identified(model, changes, layout, like, {"eager": eager}, allow_licenses)
         target = found.spec.replace(**found.changes)
         built = load(
             found.file, found.layout, found.spec, target, found.preprocessing, policy or found.resample, generator

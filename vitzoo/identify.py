@@ -20,11 +20,10 @@ from vitzoo.layouts.detect import Shown, detect
 from vitzoo.layouts.layout import Layout
 from vitzoo.layouts.tables import GROUPS, LAYOUTS, get_layout
 from vitzoo.licensing import check_license
-from vitzoo.spec import HubSource, Preprocessing, Resample, Rope, ViTSpec, is_file
-from vitzoo.weights.files import TensorFile, open_tensors
-from vitzoo.weights.sources import fetch, fetch_repo
+from vitzoo.spec import HubSource, Preprocessing, Resample, Rope, Source, ViTSpec, is_file
+from vitzoo.weights.files import Reading, TensorFile, open_tensors
+from vitzoo.weights.sources import HUB, Fetched, fetch, fetch_repo, parse_address
 
-HUB = "hf-hub:"
 # A caller who gives another value of these wants the weights adapted. Of all else the file has the only one.
 ADAPTABLE = frozenset({"num_classes", "in_chans", "img_size", "patch_size", "pool", "head", "drop_path_rate"})
 # These change how a model trains, not what it computes. (Whether positions are learned or fixed; none shows.)
@@ -65,55 +64,79 @@ def identified(
     given: Mapping[str, Any],
     layout: str | None = None,
     like: str | None = None,
-    streamed: bool = False,
+    reading: Reading | None = None,
     allow_licenses: Collection[str] | None = None,
 ) -> Identified:
-    """What a checkpoint file or folder, a hub repository or weights of the registry are; see `identify`.
+    """What a checkpoint file or folder, an address, a hub repository or weights of the registry are; see `identify`.
+
+    `reading` says how the file is read: `streamed` or `eager`, as `open_tensors` takes them.
 
     Raises:
         LicenseError: weights under a licence that `allow_licenses` does not name; those of the registry before anything
             is fetched.
     """
+    reading = reading or Reading()
     name = str(source)
-    repo, _, revision = name.removeprefix(HUB).partition("@")
-    if is_file(source):
-        found = identify(open_tensors(Path(source), streamed=streamed), given, layout, like)
-    elif name.startswith(HUB) and not registry.knows(repo):
-        found = identify(open_tensors(fetch_repo(repo, revision or None), streamed=streamed), given, layout, like)
+    if is_file(source) and parse_address(name) is None:
+        found = identify(open_tensors(Path(source), **reading), given, layout, like)
     else:
-        return _registered(repo if name.startswith(HUB) else name, given, revision or None, streamed, allow_licenses)
+        full, fetched = obtain(name, allow_licenses)
+        file = open_tensors(fetched.path, **reading)
+        if full is not None:
+            return _registered(full, fetched, file, given)
+        found = identify(file, given, layout, like)
+        found.origin = fetched.origin
+        found.because += fetched.because
     check_license(name, found.license, allow_licenses)
     return found
 
 
-def _registered(
-    name: str,
-    given: Mapping[str, Any],
-    revision: str | None,
-    streamed: bool,
-    allow_licenses: Collection[str] | None,
-) -> Identified:
-    """Weights of the registry; a model's first if only the model is named."""
-    found = registry.resolve(name)
+def obtain(name: str, allow_licenses: Collection[str] | None = None) -> tuple[str | None, Fetched]:
+    """The files of weights that are known by a name, an address or their repository; and their entry, if one has them.
+
+    Raises:
+        RegistryError: an unknown name, or a model without weights.
+        LicenseError: see `check_license`; nothing was fetched.
+        WeightsError: no source serves them.
+    """
+    address = parse_address(name)
+    if address is not None:
+        return None, fetch(name, [address])
+    repo, _, revision = name.removeprefix(HUB).partition("@")
+    if name.startswith(HUB) and not registry.knows(repo):
+        return None, fetch_repo(repo, revision or None)
+    found = registry.resolve(repo if name.startswith(HUB) else name)
     full = found.name if found.tag else registry.default_entry(found.model)
     if full is None:
         raise RegistryError(f"model '{found.model}' has no pretrained weights; create it with pretrained=False")
-    entry, spec = registry.weights_entry(full), registry.entry_spec(full)
+    entry = registry.weights_entry(full)
     check_license(full, entry.license, allow_licenses)
-    source = entry.sources[0]
-    if revision is not None and isinstance(source, HubSource):
-        source = source.model_copy(update={"revision": revision, "sha256": None})
+    sources: Sequence[Source] = entry.sources
+    if name.startswith(HUB) and revision:  # of the repository that was named: no other source can stand for it
+        hub = [source for source in sources if isinstance(source, HubSource)]
+        named = [source for source in hub if source.repo == repo] or hub[:1]
+        if not named:
+            raise RegistryError(f"{full} is in no repository of the hub, so it has no revision '{revision}'")
+        sources = [source.model_copy(update={"revision": revision, "sha256": None}) for source in named]
+    return full, fetch(full, sources)
+
+
+def _registered(full: str, fetched: Fetched, file: TensorFile, given: Mapping[str, Any]) -> Identified:
+    """An entry of the registry says what its files are."""
+    entry = registry.weights_entry(full)
+    assert fetched.source is not None
     return Identified(
-        open_tensors(fetch(source), streamed=streamed),
-        get_layout(source.layout),
-        spec,
+        file,
+        get_layout(fetched.source.layout),
+        registry.entry_spec(full),
         entry.preprocessing,
         entry.resample,
         # Known sets of names come from timm, which takes longer to import than a model takes to load.
         partial(registry.labels, entry),
         entry.license,
-        full,
+        f"{full} from {fetched.origin}",
         changes=given,
+        because=fetched.because,
     )
 
 

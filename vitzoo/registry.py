@@ -316,16 +316,20 @@ def _decimal(loader: _Loader, node: yaml.ScalarNode) -> int:
 _Loader.add_constructor("tag:yaml.org,2002:int", _decimal)
 
 
-def _load(file: Path) -> FamilyFile:
+def read_yaml(file: Path) -> Any:
+    """What a YAML file holds; a RegistryError with the line if it cannot be read or is ambiguous."""
     try:
-        data = yaml.load(file.read_bytes(), _Loader)
+        return yaml.load(file.read_bytes(), _Loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f"line {mark.line + 1}: " if mark else ""
         raise RegistryError(f"{file}: {line}{getattr(error, 'problem', None) or error}") from None
     except OSError as error:
         raise RegistryError(f"{file} cannot be read: {error.strerror}") from None
-    return _checked(FamilyFile.parse, data, str(file))
+
+
+def _load(file: Path) -> FamilyFile:
+    return _checked(FamilyFile.parse, read_yaml(file), str(file))
 
 
 def _yaml_files(path: Path) -> list[Path]:
@@ -336,7 +340,7 @@ def _yaml_files(path: Path) -> list[Path]:
     return files
 
 
-def _data_dir() -> Path:
+def data_dir() -> Path:
     """The package's own registry: inside an installed wheel, beside the package in a checkout."""
     here = Path(__file__).parent
     for folder in (here / "_registry", here.parent / "registry"):
@@ -370,7 +374,7 @@ def _registry() -> _Registry:
     """All registries; what ships is not checked here, since a test does it."""
     global _loaded
     if _loaded is None:
-        found = _Registry().extended(_data_dir(), check=False)
+        found = _Registry().extended(data_dir(), check=False)
         for origin, path in _user_paths():
             try:
                 found = found.extended(path)

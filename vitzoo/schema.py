@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vitzoo.spec import FamilyFile, ViTSpec, WeightsEntry
+from vitzoo.train.recipe import Recipe
 
 FOLDER = Path(__file__).parents[1] / "registry" / "schema"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -19,7 +20,7 @@ ALIASES = {"type": "array", "items": {"type": "string"}, "description": "other n
 
 
 def schemas() -> dict[str, dict[str, Any]]:
-    """File name -> JSON Schema, for `registry/models` and `registry/weights`."""
+    """File name -> JSON Schema, for `registry/models`, `registry/weights` and `registry/recipes`."""
     spec, entry = _inheriting(ViTSpec), _inheriting(WeightsEntry)
     definitions = {**spec.pop("$defs"), **entry.pop("$defs")}
     for source in definitions.values():
@@ -33,10 +34,18 @@ def schemas() -> dict[str, dict[str, Any]]:
     return {
         "models.schema.json": _file_schema("models", "weights", "Model", definitions),
         "weights.schema.json": _file_schema("weights", "models", "WeightsEntry", definitions),
+        "recipes.schema.json": _recipe_schema(),
     }
 
 
-def _inheriting(cls: type[ViTSpec] | type[WeightsEntry]) -> dict[str, Any]:
+def _recipe_schema() -> dict[str, Any]:
+    recipe = _inheriting(Recipe)
+    base = {"type": "string", "description": "the recipe that this one starts from, by name or file"}
+    properties = {"base": base, **recipe["properties"]}
+    return {"$schema": DIALECT, **recipe, "title": "vitzoo registry, recipe", "properties": properties}
+
+
+def _inheriting(cls: type[ViTSpec | WeightsEntry | Recipe]) -> dict[str, Any]:
     schema = cls.model_json_schema()
     del schema["required"]
     return schema

@@ -465,5 +465,5 @@ FILE_SUFFIXES = (".safetensors", ".npz", ".pth", ".pt", ".bin")
 
 
 def is_file(name: str | os.PathLike[str]) -> bool:
-    """Whether a user means a file or folder rather than a name: it is a path object, ends like one, or is there."""
-    return not isinstance(name, str) or name.endswith(FILE_SUFFIXES) or Path(name).exists()
+    """Whether a user means a file, folder or address rather than a name: a path object, or it looks like one, or is."""
+    return not isinstance(name, str) or name.endswith(FILE_SUFFIXES) or "://" in name or Path(name).exists()

@@ -11,7 +11,7 @@ import struct
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -66,8 +66,10 @@ def preprocess(model: Prepared) -> "Transform":
     return Transform(model.spec.img_size, model.spec.in_chans, model.preprocessing)
 
 
-def load_image(source: Image.Image | str | os.PathLike[str], in_chans: int = 3) -> Image.Image:
+def load_image(source: Image.Image | str | os.PathLike[str] | IO[bytes], in_chans: int = 3) -> Image.Image:
     """A picture or a picture file, upright, in 8 bit, without metadata: mode RGB, or L (luminance) if `in_chans` is 1.
+
+    The file is a path, or open for reading.
 
     Equal to `Image.open(source).convert(mode)`, but for the EXIF orientation, which is applied, and for 16-bit
     pictures, which are scaled (`convert` clips them: all above 255 turns white). Alpha is dropped, as `convert` does.
@@ -81,7 +83,7 @@ def load_image(source: Image.Image | str | os.PathLike[str], in_chans: int = 3) 
     if isinstance(source, Image.Image):
         name = repr(getattr(source, "filename", "") or f"{source.mode} picture")
     else:
-        name = repr(os.fspath(source))
+        name = repr(os.fspath(source) if isinstance(source, str | os.PathLike) else getattr(source, "name", "file"))
     try:
         if isinstance(source, Image.Image):
             return _convert(source, MODES[in_chans], name)

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from vitzoo.cli import catalog, classify, convert
+from vitzoo.cli import cache, catalog, classify, convert, evaluate, finetune, pin, push
 from vitzoo.errors import VitzooError
 
 app = typer.Typer(help="Vision Transformers by name or by file.", no_args_is_help=True, pretty_exceptions_enable=False)
@@ -13,6 +13,12 @@ app.command("info")(catalog.info)
 app.command("classify")(classify.classify)
 app.command("convert")(convert.convert)
 app.command("verify")(convert.verify)
+app.command("finetune")(finetune.finetune)
+app.command("evaluate")(evaluate.evaluate)
+app.command("recipes")(finetune.recipes)
+app.command("pin")(pin.pin)
+app.add_typer(cache.app, name="cache")
+app.command("push")(push.push)
 
 
 def main() -> None:

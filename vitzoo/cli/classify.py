@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from vitzoo.cli.options import class_names, usable_device
 from vitzoo.errors import ImageError, SpecError
 
 if TYPE_CHECKING:
@@ -89,17 +90,10 @@ def find_pictures(arguments: Iterable[str]) -> Iterator[Path]:
 
 
 def _create(model: str, img_size: int | None, device: str) -> "ViT":
-    import torch
-
     from vitzoo.factory import create
 
     sizes: dict[str, Any] = {} if img_size is None else {"img_size": img_size}
-    try:
-        target = torch.device(device)
-        torch.empty(0, device=target)
-    except (RuntimeError, AssertionError) as error:
-        raise SpecError(f"device '{device}' cannot be used: {str(error).splitlines()[0]}") from None
-    return create(model, pretrained=True, device=target, **sizes)
+    return create(model, pretrained=True, device=usable_device(device), **sizes)
 
 
 def _labels(vit: "ViT", path: Path | None) -> tuple[str, ...]:
@@ -107,10 +101,7 @@ def _labels(vit: "ViT", path: Path | None) -> tuple[str, ...]:
         raise SpecError("these weights have no classifier: they give features; choose fine-tuned ones (vitzoo list)")
     if path is None:
         return vit.labels or tuple(f"class {i}" for i in range(vit.num_classes))
-    try:
-        names = tuple(path.read_text(encoding="utf-8").splitlines())
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"the labels in {path} cannot be read: {error}") from None
+    names = class_names(path)
     if len(names) != vit.num_classes:
         raise SpecError(f"{path} names {len(names)} classes, but the model has {vit.num_classes}; give one a line")
     return names

@@ -2,11 +2,15 @@
 
 import json
 from collections.abc import Sequence
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vitzoo.errors import SpecError
+
+if TYPE_CHECKING:
+    import torch
 
 Set = Annotated[
     list[str] | None,
@@ -30,6 +34,26 @@ def fields(settings: Sequence[str] | None) -> dict[str, Any]:
         except json.JSONDecodeError:
             found[name] = text
     return found
+
+
+def usable_device(name: str) -> "torch.device":
+    """The device of that name, if this machine has it."""
+    import torch
+
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise SpecError(f"device '{name}' cannot be used: {str(error).splitlines()[0]}") from None
+    return device
+
+
+def class_names(path: Path) -> tuple[str, ...]:
+    """The lines of a text file."""
+    try:
+        return tuple(path.read_text(encoding="utf-8").splitlines())
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"the labels in {path} cannot be read: {error}") from None
 
 
 def size_in_bytes(text: str | None) -> int | None:

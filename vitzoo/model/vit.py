@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from vitzoo.model.attention import ATTENTIONS
 from vitzoo.model.dialect import TimmDialect
 from vitzoo.model.head import HEADS
+from vitzoo.model.hub import HubDialect
 from vitzoo.model.init import init_weights
 from vitzoo.model.layers import NORMS, DropPath, LayerScale
 from vitzoo.model.mlp import MLPS
@@ -86,7 +87,7 @@ BLOCKS: dict[BlockKind, type[Block]] = {
 }
 
 
-class ViT(TimmDialect):
+class ViT(TimmDialect, HubDialect):
     """A Vision Transformer as its spec says.
 
     Building it draws no random numbers, and its parameters hold no values yet: assign weights or call
@@ -108,6 +109,7 @@ class ViT(TimmDialect):
         self.origin: str | None = None
         self.load_report: Any = None
         self.grad_checkpointing = False
+        self.patch_drop: nn.Module = nn.Identity()  # timm's PatchDropout in its place leaves patches out in training
 
         dim = spec.hidden_dim
         self.patch_embed = PatchEmbed(spec)
@@ -165,6 +167,7 @@ class ViT(TimmDialect):
     def forward_features(self, x: Tensor) -> Tensor:
         """(batch, in_chans, height, width) -> tokens (batch, prefix + patches, hidden_dim)."""
         x, grid = self.embed(x)
+        x = self.patch_drop(x)
         for block, place in zip(self.blocks, self.places(grid), strict=True):
             x = self.run_block(block, x, place)
         return self.final_norm(x)

@@ -1,11 +1,15 @@
 """Checkpoint files of every kind: names, shapes and types first, then tensors one by one."""
 
 import argparse
+import contextlib
+import glob
 import json
 import math
 import os
 import re
+import shutil
 import stat
+import time
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
@@ -13,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict
 
 import numpy as np
 import torch
@@ -63,6 +67,7 @@ IN_A_FOLDER = (
     "pytorch_model.bin.index.json",
 )
 INDEX = ".index.json"
+ABANDONED = 3600  # seconds that nothing was written to a temporary name
 LARGEST_INDEX = 100 << 20  # bytes, the limit that safetensors puts on its own header
 
 WINDOW = 128 << 20  # bytes of a streamed file that may be resident before it is mapped anew
@@ -103,11 +108,12 @@ class _MappedFile(ABC):
     """A file mapped into memory: a tensor costs nothing until it is used, and its pages stay as long as the mapping.
 
     A streamed file is mapped anew whenever `WINDOW` bytes were read, so that the pages of tensors that the caller has
-    let go of are let go of too.
+    let go of are let go of too. An eager file is read into memory as a whole instead.
     """
 
-    def __init__(self, path: Path, streamed: bool) -> None:
+    def __init__(self, path: Path, streamed: bool, eager: bool) -> None:
         self.path = path
+        self._eager = eager
         self._streamed = streamed
         self._left = WINDOW
         self._map()
@@ -138,10 +144,11 @@ class SafetensorsFile(_MappedFile):
 
     notes = ()
 
-    def __init__(self, path: Path, streamed: bool = False) -> None:
-        super().__init__(path, streamed)
+    def __init__(self, path: Path, streamed: bool = False, eager: bool = False) -> None:
+        super().__init__(path, streamed, eager)
         self.metadata: Mapping[str, str] = self._file.metadata() or {}
         self.shapes: dict[str, Shape] = {key: tuple(self._file.get_slice(key).get_shape()) for key in self._file.keys()}  # noqa: SIM118
+        self._memory = self._whole() if eager else None
 
     def _map(self) -> None:
         try:
@@ -157,7 +164,26 @@ class SafetensorsFile(_MappedFile):
                 raise WeightsError(f"{self.path}: '{key}' is of type {name}; expected one of {', '.join(DTYPES)}")
         return {key: DTYPES[name] for key, name in names.items()}
 
+    def _whole(self) -> dict[str, Tensor]:
+        """All tensors, as views of one block of memory that is filled from the beginning of the file to its end."""
+        memory = torch.empty(len(self), dtype=torch.uint8)
+        with self.path.open("rb", buffering=0) as file:
+            view, done = memoryview(memory.numpy()), 0  # type: ignore[arg-type]
+            while count := file.readinto(view[done:]):
+                done += count
+        start = 8 + int.from_bytes(bytes(view[:8]), "little")
+        header = json.loads(bytes(view[8:start]))  # `safe_open` has checked it
+        tensors = {}
+        for key, shape in self.shapes.items():
+            first, last = header[key]["data_offsets"]
+            part = memory[start + first : start + last]
+            aligned = part.storage_offset() % self.dtypes[key].itemsize == 0
+            tensors[key] = (part if aligned else part.clone()).view(self.dtypes[key]).reshape(shape)
+        return tensors
+
     def read(self, key: str) -> Tensor:
+        if self._memory is not None:
+            return self._memory[key]
         if self._streamed:
             self._spend(self.shapes[key], self.dtypes[key])
         return self._file.get_tensor(key)  # type: ignore[no-any-return]
@@ -172,8 +198,8 @@ class NpzFile:
     metadata: Mapping[str, str] = {}
     notes = ()
 
-    def __init__(self, path: Path, streamed: bool = False) -> None:
-        self.path = path
+    def __init__(self, path: Path, streamed: bool = False, eager: bool = False) -> None:
+        self.path = path  # read member by member whatever is asked for: an archive cannot be mapped
         try:
             self._zip = zipfile.ZipFile(path)
             members = self._zip.infolist()
@@ -241,9 +267,9 @@ class PickleFile(_MappedFile):
 
     metadata: Mapping[str, str] = {}
 
-    def __init__(self, path: Path, streamed: bool = False, wrapper: str | None = None) -> None:
+    def __init__(self, path: Path, streamed: bool = False, eager: bool = False, wrapper: str | None = None) -> None:
         self._wrapper = wrapper
-        super().__init__(path, streamed)
+        super().__init__(path, streamed, eager)
         self.shapes = {key: tuple(tensor.shape) for key, tensor in self._state.items()}
         self.dtypes = {key: tensor.dtype for key, tensor in self._state.items()}
 
@@ -251,7 +277,7 @@ class PickleFile(_MappedFile):
         archive = _is_torch_archive(self.path)
         self._streamed = self._streamed and archive
         try:
-            state = _load(self.path, map_location="cpu", mmap=True) if archive else _load_old(self.path)
+            state = _load(self.path, map_location="cpu", mmap=not self._eager) if archive else _load_old(self.path)
         except Exception as error:  # an unpickler meets whatever stands in a file that is none of its own
             refused = re.search(r"GLOBAL (\S*\w)\s", str(error))  # where the file breaks off there is no name
             if refused is None:
@@ -378,16 +404,18 @@ class ShardedFile:
     and the total of bytes that it states.
     """
 
-    def __init__(self, path: Path, streamed: bool = False) -> None:
+    def __init__(self, path: Path, streamed: bool = False, eager: bool = False) -> None:
         self.path = path
-        where, total = _read_index(path)
+        where, total = read_index(path)
         files = sorted(set(where.values()))
         missing = [name for name in files if not (path.parent / name).is_file()]
         if missing:
             raise WeightsError(
                 f"{path}: {len(missing)} of {len(files)} shards are missing: {_some(missing)}; fetch them"
             )
-        self._shards = {name: READERS[path.with_name(name).suffix](path.parent / name, streamed) for name in files}
+        self._shards = {
+            name: READERS[path.with_name(name).suffix](path.parent / name, streamed, eager) for name in files
+        }
         found = {(key, name) for name, shard in self._shards.items() for key in shard.shapes}
         for wrong, verb in ((where.items() - found, "lacks"), (found - where.items(), "also holds")):
             if wrong:
@@ -415,7 +443,7 @@ class ShardedFile:
         return self._shards[self._where[key]].read(key)
 
 
-def _read_index(path: Path) -> tuple[dict[str, str], float | None]:
+def read_index(path: Path) -> tuple[dict[str, str], float | None]:
     """The shard of each tensor, and the bytes of them all where the index states them."""
     try:
         if path.stat().st_size > LARGEST_INDEX:
@@ -437,7 +465,7 @@ def _read_index(path: Path) -> tuple[dict[str, str], float | None]:
     return where, total
 
 
-READERS: dict[str, Callable[[Path, bool], TensorFile]] = {
+READERS: dict[str, Callable[[Path, bool, bool], TensorFile]] = {
     ".safetensors": SafetensorsFile,
     ".npz": NpzFile,
     ".pth": PickleFile,
@@ -447,11 +475,19 @@ READERS: dict[str, Callable[[Path, bool], TensorFile]] = {
 SHARDED = (".safetensors", ".bin")
 
 
-def open_tensors(path: Path, *, wrapper: str | None = None, streamed: bool = False) -> TensorFile:
+class Reading(TypedDict, total=False):
+    """How a file is read; see `open_tensors`."""
+
+    streamed: bool
+    eager: bool
+
+
+def open_tensors(path: Path, *, wrapper: str | None = None, streamed: bool = False, eager: bool = False) -> TensorFile:
     """Open a checkpoint by its suffix: a file, the index of several, or a folder that holds one of `IN_A_FOLDER`.
 
     `wrapper` names the entry of a torch file that holds the state dict ("student"). A `streamed` file keeps no more
-    than about `WINDOW` bytes of itself in memory, if its tensors are let go of one after the other.
+    than about `WINDOW` bytes of itself in memory, if its tensors are let go of one after the other. An `eager` file is
+    read from its beginning to its end at once, which is faster where a mapped one is slow: on a network disk.
 
     Raises:
         WeightsError: no such file, an unknown suffix, or a file that is not what its suffix says.
@@ -470,9 +506,11 @@ def open_tensors(path: Path, *, wrapper: str | None = None, streamed: bool = Fal
     if wrapper is not None and READERS.get(path.suffix) is not PickleFile:
         raise WeightsError(f"{path.name} has no wrapper '{wrapper}': only .pth, .pt and .bin files have wrappers")
     if path.suffix in READERS:
-        return PickleFile(path, streamed, wrapper) if wrapper is not None else READERS[path.suffix](path, streamed)
+        if wrapper is not None:
+            return PickleFile(path, streamed, eager, wrapper)
+        return READERS[path.suffix](path, streamed, eager)
     if path.name.endswith(tuple(f"{suffix}{INDEX}" for suffix in SHARDED)):
-        return ShardedFile(path, streamed)
+        return ShardedFile(path, streamed, eager)
     raise WeightsError(f"{path.name} has an unknown suffix; expected one of {', '.join(READERS)}, {INDEX}")
 
 
@@ -490,7 +528,7 @@ def _in_folder(folder: Path) -> Path:
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary name beside `path` that takes its place if the block ends well, and is removed if not."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = partial_name(path)
     try:
         yield partial
         with partial.open("rb") as file:
@@ -498,6 +536,16 @@ def replacing(path: Path) -> Iterator[Path]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def partial_name(path: Path) -> Path:
+    """A hidden name beside `path`, of this process. Those that killed processes left there an hour ago are removed."""
+    for other in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+        with contextlib.suppress(FileNotFoundError):  # another process may be at the same work
+            last = max(one.stat().st_mtime for one in (other, *other.glob("*")))
+            if time.time() - last > ABANDONED:
+                shutil.rmtree(other) if other.is_dir() else other.unlink()
+    return path.with_name(f".{path.name}.{os.getpid()}.partial")
 
 
 def _unreadable(path: Path, kind: str, error: Exception) -> WeightsError:

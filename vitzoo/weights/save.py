@@ -30,6 +30,7 @@ class Export:
     labels: tuple[str, ...] | None = None
     license: str | None = None
     origin: str | None = None
+    training: Mapping[str, object] | None = None
 
     @classmethod
     def planned(
@@ -64,7 +65,7 @@ class Export:
             "labels": list(self.labels) if self.labels else None,
             "license": self.license,
             "origin": self.origin,
-        }
+        } | ({} if self.training is None else {"training": dict(self.training)})
 
     def write(
         self,
@@ -117,6 +118,7 @@ def save(
     drop: Sequence[str] = (),
     dtype: torch.dtype | None = None,
     shard_size: int | None = None,
+    training: Mapping[str, object] | None = None,
 ) -> Path:
     """Write a model in `layout` (a layout or the group of a library); returns the file or folder.
 
@@ -125,7 +127,8 @@ def save(
     suffix that is usual. Everything is written under a temporary name and renamed when it is whole.
 
     `drop` names fields of the spec that the layout cannot hold and that are left out on purpose. `shard_size` is the
-    most bytes of one safetensors file.
+    most bytes of one safetensors file. `training` says how the weights were made (JSON values); a native file keeps it
+    in its metadata.
 
     Raises:
         LayoutError: the layout cannot hold the architecture, or a value of it.
@@ -140,6 +143,7 @@ def save(
         labels=model.labels,
         license=model.license,
         origin=model.origin,
+        training=training,
     )
     state = model.state_dict()
     return export.write(

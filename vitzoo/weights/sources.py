@@ -1,106 +1,214 @@
-"""Where weights come from: the package itself, the Hugging Face hub, a web address."""
+"""Where weights come from: the package itself, a mirror, the Hugging Face hub, a web address; in the order given."""
 
-import hashlib
-import urllib.error
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from vitzoo.errors import WeightsError
 from vitzoo.spec import BundledSource, HubSource, Source, UrlSource
+from vitzoo.weights.failures import Mismatch, NotCached
+from vitzoo.weights.held import Held, Promise
+from vitzoo.weights.hub import CONFIGURATION, REPOSITORY_FILES, address, hub_file, hub_folder, offline, shards_of
+from vitzoo.weights.lockfile import Pin, pin_of
+from vitzoo.weights.mirror import mirror, mirrored, place_in_mirror
 
 BUNDLED = Path(__file__).parents[1] / "bundled"
+HUB = "hf-hub:"
+HUB_FILE = "hf://"
+WEB = ("https://", "http://")
 
 
-def fetch(source: Source) -> Path:
-    """A verified local file for a source; downloads it if it is not cached.
+class SourceFailed(UserWarning):
+    """A source did not serve, and another one did."""
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """Verified files on this disk, and how they were had."""
+
+    path: Path
+    """What to open: a file, the index of several, or a folder."""
+    files: tuple[Held, ...]
+    """The file to open (the first) and those that belong to it."""
+    source: Source | None = None
+    """The one that served; None for a folder of the hub."""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def origin(self) -> str:
+        """The address of the first file, with its commit and digest."""
+        return f"{self.files[0].address} sha256:{self.files[0].sha256}"
+
+    @property
+    def because(self) -> tuple[str, ...]:
+        """Lines for a report."""
+        found = tuple(one.note for one in self.files if one.note is not None)
+        return (f"served by {self.origin}", *self.notes, *dict.fromkeys(found))
+
+
+def fetch(name: str, sources: Sequence[Source]) -> Fetched:
+    """Verified files of the first source that serves, the mirror's copy before each source itself.
+
+    With a lock in force only the pinned source is asked, and only the pinned bytes are taken. `name` is what the user
+    knows the weights by.
 
     Raises:
-        WeightsError: the file cannot be had, or is not the one that the registry pins.
+        WeightsError: no source serves them; each one's reason is given.
     """
-    match source:
-        case BundledSource():
-            path = BUNDLED / source.file
-        case HubSource():
-            path = _from_hub(source)
-        case UrlSource():
-            path = _from_url(source)
-    if source.sha256 is not None:
-        verify(path, source.sha256)
-    return path
+    pin = pin_of(name) if not isinstance(sources[0], BundledSource) else None
+    if pin is not None:
+        sources = [_pinned(name, pin, sources)]
+    failures: list[WeightsError] = []
+    for source in sources:
+        for way in (_mirror, _origin):
+            try:
+                files = way(source, pin)
+            except WeightsError as error:
+                failures.append(error)
+                continue
+            if files is not None:
+                notes = tuple(f"before it: {error}" for error in failures)
+                if failures:
+                    warnings.warn(f"{name} came from {files[0].address}; {'; '.join(notes)}", SourceFailed, 2)
+                return Fetched(files[0].path, tuple(files), source, notes)
+    if all(isinstance(error, NotCached) for error in failures):
+        raise NotCached(f"{failures[0]}; {_where_to_get(name)}") from failures[0]
+    if len(failures) == 1:
+        raise failures[0]
+    raise WeightsError(f"no source serves {name}: " + "; ".join(f"({n}) {e}" for n, e in enumerate(failures, 1)))
 
 
-CONFIGURATION = ["config.json", "preprocessor_config.json", "processor_config.json"]
-# What a repository may hold: the first kind of file that is there is taken.
-REPOSITORY_FILES = (
-    ["model.safetensors", "model.safetensors.index.json", "model-*.safetensors"],
-    ["pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*.bin"],
-)
-
-
-def fetch_repo(repo: str, revision: str | None = None) -> Path:
-    """The weights of a hub repository, with the configuration beside them, as a local folder.
+def fetch_repo(repo: str, revision: str | None = None) -> Fetched:
+    """The weights of a hub repository that no entry names, with the configuration beside them, as a local folder.
 
     Raises:
         WeightsError: the repository cannot be had, or holds no weights under the names that are usual.
     """
-    from huggingface_hub import snapshot_download
-
-    for names in REPOSITORY_FILES:
-        with _hub_errors(repo):
-            folder = Path(snapshot_download(repo, revision=revision, allow_patterns=[*CONFIGURATION, *names]))
-        if any((folder / name).is_file() for name in names[:2]):
-            return folder
-    usual = ", ".join(names[0] for names in REPOSITORY_FILES)
-    raise WeightsError(f"{repo} holds no weights under the usual names ({usual}); give the file as a source")
-
-
-def verify(path: Path, sha256: str) -> None:
-    """Compare a file with the first digits of its digest; a WeightsError names both."""
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if not found.startswith(sha256):
-        raise WeightsError(f"{path} is not the expected file: sha256 {sha256} was expected, {found} found; delete it")
-
-
-def _from_hub(source: HubSource) -> Path:
-    from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
-
-    if constants.HF_HUB_OFFLINE:  # the client would set up its connections before it says that it may not use them
-        cached = try_to_load_from_cache(source.repo, source.file, revision=source.revision)
-        if isinstance(cached, str):
-            return Path(cached)
-    with _hub_errors(f"{source.file} of {source.repo}"):
-        return Path(hf_hub_download(source.repo, source.file, revision=source.revision))
-
-
-@contextmanager
-def _hub_errors(place: str) -> Iterator[None]:
-    """What goes wrong at the hub, as one line that says what to do."""
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
+    name = f"{HUB}{repo}"
+    pin = pin_of(name)
+    if pin is not None:
+        revision = _agreed(name, revision, pin)
     try:
-        yield
-    except LocalEntryNotFoundError:
-        raise WeightsError(
-            f"{place} is not in the cache and the hub cannot be reached; connect, or put the file into the cache, "
-            "or pass the path of a local file"
-        ) from None
-    except (HfHubHTTPError, OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise WeightsError(f"{place} cannot be fetched from the hub: {reason}") from None
+        files = _mirrored_folder(repo, revision) or hub_folder(repo, revision)
+    except NotCached as error:
+        raise NotCached(f"{error}; {_where_to_get(name)}") from error
+    for one in files if pin is not None else ():
+        promise = _promise(None, pin, one.path.name)
+        if (wrong := promise.broken(one.path)) is not None:
+            raise Mismatch(f"{name}: {one.path} is not the file of the lock: {wrong}")
+    return Fetched(files[0].path.parent, tuple(files))
 
 
-def _from_url(source: UrlSource) -> Path:
-    from torch.hub import download_url_to_file, get_dir
+def parse_address(text: str) -> Source | None:
+    """`hf://org/repo/file@revision` or `https://host/file#sha256=digest` as a source; None for anything else.
 
-    path = Path(get_dir()) / "checkpoints" / source.url.rsplit("/", 1)[-1]
-    if path.is_file():
-        return path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        # torch writes to a temporary name and renames it when the download is whole.
-        download_url_to_file(source.url, str(path), progress=True)
-    except (urllib.error.URLError, OSError, RuntimeError) as error:
-        raise WeightsError(f"{source.url} cannot be fetched: {error}; or pass the path of a local file") from None
-    return path
+    Raises:
+        WeightsError: it begins as an address and is none.
+    """
+    if text.startswith(HUB_FILE):
+        match = re.fullmatch(r"hf://([^/@]+/[^/@]+)/([^@]+)(?:@(.+))?", text)
+        if match is None:
+            raise WeightsError(f"'{text}' is no address of a file on the hub; expected hf://org/repo/file@revision")
+        return HubSource(repo=match[1], file=match[2], revision=match[3], layout="", sha256=None)
+    if text.startswith(WEB):
+        url, _, fragment = text.partition("#")
+        digest = fragment.removeprefix("sha256=")
+        if fragment and not (fragment.startswith("sha256=") and re.fullmatch("[0-9a-f]{8,64}", digest)):
+            raise WeightsError(f"'{text}': expected #sha256= and 8 to 64 hexadecimal digits, found '#{fragment}'")
+        return UrlSource(kind="url", url=url, layout="", sha256=digest or None)
+    return None
+
+
+def place_of(source: Source) -> str:
+    """The address of a source, without a commit."""
+    match source:
+        case HubSource():
+            return address(source.repo, source.file, None)
+        case UrlSource():
+            return source.url
+        case BundledSource():
+            return f"bundled:{source.file}"
+
+
+def _origin(source: Source, pin: Pin | None) -> list[Held]:
+    """From where a source says."""
+    match source:
+        case BundledSource():
+            held = Held(BUNDLED / source.file, place_of(source))
+            if (wrong := Promise(source.sha256).broken(held.path)) is not None:
+                raise Mismatch(f"{held.path}: {wrong}; install vitzoo again")
+            return [held]
+        case HubSource():
+            revision = source.revision if pin is None else pin.commit
+            first = hub_file(source.repo, source.file, revision, _promise(source, pin, source.file))
+            folder = source.file.rpartition("/")[0]
+            shards = [f"{folder}/{name}" if folder else name for name in shards_of(first.path)]
+            return [first, *(hub_file(source.repo, name, first.commit, _promise(None, pin, name)) for name in shards)]
+        case UrlSource():
+            from vitzoo.weights.download import url_file
+
+            return [url_file(source.url, _promise(source, pin, source.url.rsplit("/", 1)[-1]), offline())]
+
+
+def _mirror(source: Source, pin: Pin | None) -> list[Held] | None:
+    """From the mirror; None if there is none, or it does not have the file."""
+    folder = mirror()
+    place = place_in_mirror(source) if folder is not None else None
+    if folder is None or place is None:
+        return None
+    file = source.file if isinstance(source, HubSource) else place.rpartition("/")[2]
+    first = mirrored(folder, place, _promise(source, pin, file))
+    if first is None:
+        return None
+    files = [first]
+    for name in shards_of(first.path):
+        held = mirrored(folder, place.removesuffix(first.path.name) + name, _promise(None, pin, name))
+        if held is None:
+            raise NotCached(f"the mirror has {place} and not its shard {name}")
+        files.append(held)
+    return files
+
+
+def _mirrored_folder(repo: str, revision: str | None) -> list[Held] | None:
+    """A repository's weights and configuration from the mirror; None if there is no mirror, or it has no weights."""
+    for names in REPOSITORY_FILES if mirror() is not None else ():
+        for name in names:
+            source = HubSource(repo=repo, file=name, revision=revision, layout="", sha256=None)
+            files = _mirror(source, None)
+            if files is not None:
+                beside = (source.model_copy(update={"file": one}) for one in CONFIGURATION)
+                return files + [held for one in beside for held in _mirror(one, None) or ()]
+    return None
+
+
+def _promise(source: Source | None, pin: Pin | None, file: str) -> Promise:
+    """What the registry and the lock say of a file."""
+    stated = Promise(source.sha256 if source is not None else None)
+    pinned = pin.promise(file) if pin is not None else Promise()
+    if pinned is None:
+        raise Mismatch(f"{file} is not among the files of the lock; see `vitzoo pin --check`")
+    return pinned & stated
+
+
+def _pinned(name: str, pin: Pin, sources: Sequence[Source]) -> Source:
+    """The source that a pin is for."""
+    for source in sources:
+        if place_of(source) == pin.source:
+            _agreed(name, source.revision if isinstance(source, HubSource) else None, pin)
+            return source
+    raise WeightsError(
+        f"the lock has {name} from {pin.source}, which the registry does not name (any more); "
+        f"see `vitzoo pin --check {name}`"
+    )
+
+
+def _agreed(name: str, revision: str | None, pin: Pin) -> str | None:
+    if revision is not None and re.fullmatch("[0-9a-f]{40}", revision) and revision != pin.commit:
+        raise WeightsError(f"{name}: revision {revision} was asked for, and the lock in force has {pin.commit}")
+    return pin.commit
+
+
+def _where_to_get(name: str) -> str:
+    return f"run `vitzoo cache prefetch {name}` where there is a network, or pass the path of a local file"

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from vitzoo.errors import WeightsError
 from vitzoo.spec import Shape
-from vitzoo.weights.files import DTYPES, INDEX, NUMPY_DTYPES, replacing
+from vitzoo.weights.files import DTYPES, INDEX, NUMPY_DTYPES, partial_name, replacing
 
 Planned = Mapping[str, tuple[Shape, torch.dtype]]
 DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
@@ -174,7 +174,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise WeightsError(f"{path} exists and is {'not empty' if path.is_dir() else 'a file'}; name a new folder")
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = partial_name(path)
     partial.mkdir()
     try:
         yield partial

@@ -1,0 +1,73 @@
+"""`vitzoo evaluate`: how many pictures of known classes a model recognises, and how sure it is when it is wrong."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vitzoo.cli.catalog import columns
+from vitzoo.cli.options import AsJson, class_names, usable_device
+from vitzoo.errors import SpecError
+
+if TYPE_CHECKING:
+    from vitzoo.train.evaluation import Evaluation
+
+MOST_ROWS = 20
+
+
+def evaluate(
+    model: Annotated[str, typer.Argument(help="a name, an alias, a checkpoint or the folder of a run")],
+    data: Annotated[str, typer.Argument(help="a folder of class folders, .tar, hfds/NAME or wds/FOLDER")],
+    split: Annotated[str | None, typer.Option(help="train, val or test; val, else test, if not given")] = None,
+    knn: Annotated[
+        str | None, typer.Option(metavar="DATA", help="by the nearest neighbours in DATA, not by the classifier")
+    ] = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="neighbours")] = 20,
+    labels: Annotated[Path | None, typer.Option(help="a text file with one class name a line")] = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", "-b", min=1, help="pictures per forward pass")] = 64,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps")] = "cpu",
+    num_workers: Annotated[int, typer.Option(min=0, help="processes that load pictures")] = 0,
+    strict_data: Annotated[bool, typer.Option("--strict-data", help="a picture that cannot be read ends it")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compare a model's classes with those of pictures in folders; classes are matched by name."""
+    if knn is not None and labels is not None:
+        raise SpecError("--labels names the classes of the classifier, and --knn does without it; give one of them")
+    import vitzoo
+
+    by_classifier = vitzoo.evaluate  # says so where the extra is not installed
+    from vitzoo.train.probe import nearest_neighbours
+
+    vit = vitzoo.create(model, pretrained=True, device=usable_device(device))
+    if knn is None:
+        names = None if labels is None else class_names(labels)
+        found = by_classifier(
+            vit, data, split=split, labels=names, batch_size=batch_size, num_workers=num_workers, strict=strict_data
+        )
+    else:
+        found = nearest_neighbours(
+            vit, knn, data, k=k, split=split, batch_size=batch_size, num_workers=num_workers, strict=strict_data
+        )
+    if as_json:
+        print(json.dumps({"model": model, **found.to_dict()}, indent=2))
+    else:
+        _print(found)
+
+
+def _print(found: "Evaluation") -> None:
+    facts = [("top-1", f"{found.top1:.2%}")]
+    facts += [] if found.top5 is None else [("top-5", f"{found.top5:.2%}")]
+    facts += [
+        ("calibration error", f"{found.calibration_error:.2%}"),
+        ("pictures", f"{len(found.targets)} ({found.split})"),
+        ("pictures a second", f"{found.pictures_per_second:.0f}"),
+    ]
+    print(columns(facts))
+    worst = sorted(found.classes, key=lambda result: (result.accuracy, result.name))
+    more = f", the worst {MOST_ROWS} of {len(worst)} (--json has all)" if len(worst) > MOST_ROWS else ""
+    print(f"\nclasses{more}:")
+    print(columns([(f"  {r.name}", f"{r.accuracy:.1%}", f"of {r.pictures}") for r in worst[:MOST_ROWS]]))
+    if found.skipped:
+        print(f"\n{len(found.skipped)} pictures left out:")
+        print("\n".join(f"  {skipped.where}: {skipped.reason}" for skipped in found.skipped[:MOST_ROWS]))

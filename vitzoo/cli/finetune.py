@@ -1,0 +1,76 @@
+"""`vitzoo finetune`: pictures in folders to a model of one's own. `vitzoo recipes`: the ways to train it."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from vitzoo.cli.catalog import columns
+from vitzoo.cli.options import fields
+from vitzoo.train.recipe import list_recipes, load_recipe
+
+
+def finetune(
+    model: Annotated[str, typer.Option("--model", "-m", help="a name, an alias or a checkpoint")],
+    data: Annotated[str, typer.Option("--data", "-d", help="a folder of class folders, .tar, hfds/NAME or wds/FOLDER")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="a new folder for the results")],
+    recipe: Annotated[str, typer.Option("--recipe", "-r", help="a name (`vitzoo recipes`) or a .yaml file")] = (
+        "adamw_layer_decay"
+    ),
+    val: Annotated[str | None, typer.Option(help="validation pictures, if not in DATA")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1)] = None,
+    batch_size: Annotated[int | None, typer.Option("--batch-size", "-b", min=1, help="pictures of a step")] = None,
+    lr: Annotated[float | None, typer.Option(help="peak learning rate")] = None,
+    img_size: Annotated[int | None, typer.Option(min=1, help="pixels; the weights' own if not given")] = None,
+    in_chans: Annotated[int | None, typer.Option(min=1, help="channels; the weights' own if not given")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="FIELD=VALUE", help="any other field of the recipe; may be repeated"),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="go on from the last checkpoint, or begin")] = False,
+    devices: Annotated[str, typer.Option(help="how many, or auto")] = "1",
+    accelerator: Annotated[str, typer.Option(help="cpu, gpu, mps, auto")] = "auto",
+    strategy: Annotated[str, typer.Option(help="auto, ddp, fsdp")] = "auto",
+    num_nodes: Annotated[int, typer.Option(min=1, help="machines")] = 1,
+    strict_data: Annotated[bool, typer.Option("--strict-data", help="a picture that cannot be read ends it")] = False,
+    num_workers: Annotated[int | None, typer.Option(min=0, help="processes that load pictures")] = None,
+) -> None:
+    """Train a model on pictures in folders; what it learnt, how, and how well goes into one folder."""
+    import vitzoo
+
+    given: dict[str, Any] = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "lr": lr,
+        "img_size": img_size,
+        "in_chans": in_chans,
+    }
+    overrides = {name: value for name, value in given.items() if value is not None} | fields(settings)
+    path = vitzoo.finetune(
+        model,
+        data,
+        output,
+        recipe,
+        val=val,
+        resume=resume,
+        devices=int(devices) if devices.isdecimal() else devices,
+        strategy=strategy,
+        accelerator=accelerator,
+        num_nodes=num_nodes,
+        strict_data=strict_data,
+        num_workers=num_workers,
+        **overrides,
+    )
+    from lightning.pytorch.utilities import rank_zero_only
+
+    rank_zero_only(print)(path)
+
+
+def recipes(
+    name: Annotated[str | None, typer.Argument(help="show all fields of this one, as a file to start from")] = None,
+) -> None:
+    """List the recipes, or show one."""
+    if name is None:
+        print(columns([(recipe, load_recipe(recipe).about) for recipe in list_recipes()]))
+    else:
+        print(load_recipe(name).to_yaml(), end="")

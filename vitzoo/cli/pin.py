@@ -1,0 +1,45 @@
+"""`vitzoo pin`: the lock file."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vitzoo.cli.options import AsJson
+from vitzoo.errors import WeightsError
+
+
+def pin(
+    names: Annotated[list[str] | None, typer.Argument(help="models, weights, hf-hub:org/repo or addresses")] = None,
+    lock: Annotated[Path | None, typer.Option(help="the lock file; $VITZOO_LOCK or vitzoo.lock if not given")] = None,
+    check: Annotated[bool, typer.Option("--check", help="show what the sources have now; change nothing")] = False,
+    update: Annotated[bool, typer.Option("--update", help="take what the sources have now")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write down the exact bytes that names stand for; `create` then takes these or fails.
+
+    --check and --update are for all pinned names if none is given. Exit code 1 if --check finds other bytes, another
+    source or another licence.
+    """
+    from vitzoo import pinning
+    from vitzoo.weights.lockfile import NAME, lock_in_force, read_lock
+
+    path = lock or lock_in_force() or Path(NAME)
+    if check and update:
+        raise WeightsError("--check changes nothing and --update does; give one of them")
+    if not names and not (check or update):
+        raise WeightsError("nothing to pin; name models, weights, hf-hub:org/repo or addresses")
+    if check:
+        changes = pinning.compare(path, names or ())
+    else:
+        changes = pinning.pin(names or list(read_lock(path).entries), path, update)
+    if as_json:
+        print(json.dumps([asdict(change) for change in changes], indent=2))
+    elif changes:
+        print("\n".join(map(str, changes)))
+    else:
+        print(f"{path}: nothing has changed")
+    if check and any(change.matters for change in changes):
+        raise typer.Exit(1)

@@ -1,0 +1,65 @@
+"""The training transform: timm's, with the colours and the interpolation that the model's weights were trained with."""
+
+from collections.abc import Callable
+
+from PIL import Image
+from torch import Tensor
+
+from vitzoo.errors import SpecError
+from vitzoo.train.recipe import Recipe
+from vitzoo.transform import Prepared, preprocess
+
+
+def training_transform(model: Prepared, recipe: Recipe) -> Callable[[Image.Image], Tensor]:
+    """A picture -> float32 (in_chans, height, width), augmented as the recipe says.
+
+    Without `crop_scale` the picture is resized and cropped as for evaluation, and may be shifted by `crop_padding`.
+    """
+    from timm.data import create_transform
+    from torchvision.transforms import Compose, RandomCrop
+
+    spec, looks, evaluation = model.spec, model.preprocessing, preprocess(model)
+    size, interpolation = spec.img_size, looks.interpolation.value
+    try:
+        first, colours, tensor = create_transform(
+            (spec.in_chans, *size),
+            is_training=True,
+            separate=True,
+            scale=recipe.crop_scale,
+            ratio=recipe.crop_ratio,
+            hflip=recipe.hflip,
+            vflip=recipe.vflip,
+            color_jitter=recipe.color_jitter or None,
+            auto_augment=recipe.auto_augment,
+            interpolation=interpolation,
+            mean=evaluation.mean,
+            std=evaluation.std,
+            re_prob=recipe.random_erasing,
+            re_mode="pixel",
+        )
+    except (AssertionError, ValueError, KeyError) as error:
+        raise SpecError(f"auto_augment '{recipe.auto_augment}' is not one of timm's: {error}") from None
+    if recipe.crop_scale is None:
+        whole = create_transform(
+            size, interpolation=interpolation, crop_pct=looks.crop_pct, crop_mode=looks.crop_mode.value
+        )
+        shift = [RandomCrop(size, recipe.crop_padding, padding_mode="reflect")] if recipe.crop_padding else []
+        # timm's steps: resize and crop, before what makes a tensor; the random crop, before the flips.
+        first = Compose([*whole.transforms[:-2], *shift, *first.transforms[1:]])
+    transform: Callable[[Image.Image], Tensor] = Compose([first, colours, tensor])
+    return transform
+
+
+def augments(recipe: Recipe) -> bool:
+    """Whether a picture is not the same in each epoch."""
+    return bool(
+        recipe.crop_scale is not None
+        or recipe.crop_padding
+        or recipe.hflip
+        or recipe.vflip
+        or recipe.color_jitter
+        or recipe.auto_augment
+        or recipe.random_erasing
+        or recipe.mixup
+        or recipe.cutmix
+    )

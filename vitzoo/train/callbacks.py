@@ -1,0 +1,92 @@
+"""What a run shows and writes down while it goes on: a history that survives a kill, a bar with pictures a second."""
+
+import csv
+import io
+import sys
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import lightning
+from lightning.pytorch.callbacks import Callback, EarlyStopping, TQDMProgressBar
+from lightning.pytorch.utilities import rank_zero_only
+
+from vitzoo.weights.files import replacing
+
+COLUMNS = ("epoch", "step", "lr", "train_loss", "val_loss", "val_top1", "val_top5", "images_per_second", "seconds")
+
+
+class History(Callback):
+    """`metrics.csv`, a row an epoch. The rows are part of the checkpoint, so that a run that goes on repeats none.
+
+    Lightning's CSVLogger starts its file anew when a run goes on.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows: list[dict[str, float]] = []
+        self._start = self._seen = 0.0
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self._start, self._seen = perf_counter(), 0
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, i: int) -> None:
+        self._seen += len(batch[0]) * trainer.world_size
+        self._trained = perf_counter() - self._start
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        values = {name: value.item() for name, value in trainer.callback_metrics.items() if name in COLUMNS}
+        lr = trainer.optimizers[0].param_groups[-1]["lr"]
+        values |= {"epoch": trainer.current_epoch + 1, "step": trainer.global_step, "lr": lr}
+        values |= {"images_per_second": self._seen / self._trained, "seconds": perf_counter() - self._start}
+        self.rows.append(values)
+        self.write()
+        if not sys.stderr.isatty():
+            self.say(trainer.max_epochs)
+
+    @rank_zero_only
+    def write(self) -> None:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        with replacing(self.path) as partial:
+            partial.write_text(text.getvalue(), encoding="utf-8")
+
+    @rank_zero_only
+    def say(self, epochs: int | None) -> None:
+        """One line an epoch, where no bar can move."""
+        row = self.rows[-1]
+        print(
+            f"epoch {row['epoch']}/{epochs}  loss {row['train_loss']:.4f}  validation {row['val_loss']:.4f}, "
+            f"{row['val_top1']:.2%} right  {row['images_per_second']:.0f} pictures/s",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.rows = state_dict["rows"]
+
+
+class Bar(TQDMProgressBar):
+    """Lightning's bar, which tells the time that is left, with pictures a second."""
+
+    def get_metrics(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> dict[str, Any]:
+        metrics = super().get_metrics(trainer, pl_module)
+        metrics.pop("v_num", None)
+        rate = self.train_progress_bar.format_dict["rate"]
+        if rate:
+            datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
+            metrics["pictures/s"] = f"{rate * datamodule.batch_size * trainer.world_size:.0f}"
+        return metrics
+
+
+class Patience(EarlyStopping):
+    """Lightning's early stopping; a run that was killed after it had stopped stays stopped when it goes on."""
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if self.wait_count >= self.patience:
+            trainer.should_stop = True

@@ -1,0 +1,75 @@
+"""Checkpoints that are whole or not there, and what stops a run, in one line."""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+
+from vitzoo.errors import TrainingError
+from vitzoo.weights.files import replacing
+
+LAST, BEST = "checkpoints/last.ckpt", "checkpoints/best.ckpt"
+
+
+class WholeFileIO(TorchCheckpointIO):
+    """Writes beside the old checkpoint and renames, on the same disk.
+
+    Lightning's own writer moves the file from the system's temporary folder, which copies it where that is another
+    disk: a kill then leaves half a checkpoint in place of the last good one.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(target) as partial, partial.open("wb") as file:
+            torch.save(checkpoint, file)
+
+
+@contextmanager
+def explained(output: Path) -> Iterator[None]:
+    """What stops a run from outside becomes one TrainingError that names the last good checkpoint."""
+    try:
+        yield
+    except TrainingError as error:
+        raise TrainingError(f"{error}. {_where_to_go_on(output)}") from error
+    except (OSError, RuntimeError) as error:
+        reason = _reason(error)
+        if reason is None:
+            raise
+        raise TrainingError(f"{reason}. {_where_to_go_on(output)}") from error
+
+
+def _reason(error: BaseException) -> str | None:
+    """The cause in plain words, if it lies outside of the program."""
+    chain: list[BaseException] = []
+    link: BaseException | None = error
+    while link is not None:
+        chain.append(link)
+        link = link.__cause__ or link.__context__
+    text = " ".join(" ".join(map(str, chain)).split())
+    if any(isinstance(link, OSError) and link.errno in (errno.ENOSPC, errno.EDQUOT) for link in chain):
+        return "the disk is full: free some space"
+    if "DataLoader worker" in text:
+        return f"a process that loads pictures died ({_first_sentence(text)}): it may have run out of memory"
+    if any(isinstance(link, torch.OutOfMemoryError) for link in chain):
+        return "the device's memory is full: raise accumulate (the result stays the same), or set grad_checkpointing"
+    if isinstance(error, torch.distributed.DistError) or "closed by peer" in text or "gloo" in text.lower():
+        return f"another process of the run was lost ({_first_sentence(text)})"
+    if isinstance(error, OSError):
+        return f"a file cannot be read or written: {error}"
+    return None
+
+
+def _first_sentence(text: str) -> str:
+    return text[:160].partition(". ")[0]
+
+
+def _where_to_go_on(output: Path) -> str:
+    last = output / LAST
+    return (
+        f"{last} is whole: go on with --resume" if last.exists() else "there is no checkpoint yet: --resume begins anew"
+    )

@@ -1,0 +1,198 @@
+"""Pictures for a run: which are trained on, which are validated on, and how each becomes a tensor.
+
+What a picture looks like in an epoch follows from (seed, epoch, its number) alone: not from the workers, nor from what
+was drawn before. A run that goes on sees what an unbroken one would have seen.
+"""
+
+import os
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from lightning.pytorch.utilities.seed import isolate_rng
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
+
+from vitzoo.errors import DataError
+from vitzoo.train.augment import training_transform
+from vitzoo.train.check import readable
+from vitzoo.train.pictures import WHOLE, Pictures, Skipped, open_splits
+from vitzoo.train.recipe import Recipe
+from vitzoo.train.split import few, stratified
+from vitzoo.transform import Prepared, preprocess
+
+Key = int | tuple[int, int]
+"""A picture's number, or (epoch, number)."""
+
+MOST_WORKERS = 8
+
+
+class PictureDataset(Dataset[tuple[Tensor, int]]):
+    """(tensor, class) by number; with a seed also by (epoch, number), which seeds whatever `transform` draws."""
+
+    def __init__(
+        self, pictures: Pictures, transform: Callable[[Image.Image], Tensor], in_chans: int, seed: int | None = None
+    ) -> None:
+        self.pictures, self.transform, self.in_chans, self.seed = pictures, transform, in_chans, seed
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, key: Key) -> tuple[Tensor, int]:
+        epoch, i = key if isinstance(key, tuple) else (0, key)
+        picture, target = self.pictures.load(i, self.in_chans), int(self.pictures.targets[i])
+        if self.seed is None:
+            return self.transform(picture), target
+        with isolate_rng(include_cuda=False):  # the model's own draws must not depend on who loads the pictures
+            state = np.random.SeedSequence([self.seed, epoch, i]).generate_state(3)
+            random.seed(int(state[0]))
+            np.random.seed(state[1])  # timm's transforms draw from all three
+            torch.default_generator.manual_seed(int(state[2]))
+            return self.transform(picture), target
+
+
+class EpochSampler(DistributedSampler[tuple[int, int]]):
+    """(epoch, number) for one of `world` processes: another order each epoch, whole optimiser steps of `step` pictures.
+
+    The pictures that would fill a part of a step are left out, others each epoch. All processes together see what one
+    process would see, step for step.
+    """
+
+    def __init__(self, count: int, step: int, seed: int, rank: int = 0, world: int = 1) -> None:
+        whole = count // step * step
+        super().__init__(range(count), world, rank, shuffle=True, seed=seed, drop_last=whole > 0)  # type: ignore[arg-type]
+        if whole:
+            self.num_samples = whole // world
+            self.total_size = self.num_samples * world
+
+    @classmethod
+    def of(cls, trainer: lightning.Trainer | None, count: int, recipe: Recipe) -> "EpochSampler":
+        """For one of a Trainer's processes, at the Trainer's epoch."""
+        world, rank = (1, 0) if trainer is None else (trainer.world_size, trainer.global_rank)
+        sampler = cls(count, recipe.batch_size, recipe.seed, rank, world)
+        # Lightning sets the epoch too, but only after the workers of a run that goes on have begun to load; and its
+        # current_epoch is then still that of the checkpoint.
+        epochs: Any = None if trainer is None else trainer.fit_loop.epoch_progress.current
+        sampler.set_epoch(0 if epochs is None else epochs.processed)
+        return sampler
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return ((self.epoch, int(i)) for i in super().__iter__())  # type: ignore[call-overload]
+
+
+class PictureData(lightning.LightningDataModule):
+    """The pictures at `path` under a recipe; call `adapt_to` with the model before they are loaded.
+
+    Validation pictures are those at `val`, else the split "val" of `path`, else `val_fraction` of each class. A split
+    "test" is for the evaluation at the end alone.
+
+    Args:
+        path, val: what `open_splits` takes.
+        strict: a picture that cannot be read is an error; else it is left out and listed in `skipped`.
+        num_workers: processes that load pictures; one for each core, eight at most, if not given.
+
+    Raises:
+        DataError: see `open_splits`; also an empty class, one class alone, classes that differ between training and
+            validation, a class too small to be split.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        recipe: Recipe,
+        *,
+        val: str | os.PathLike[str] | None = None,
+        strict: bool = False,
+        num_workers: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.path, self.recipe = str(path), recipe
+        self.num_workers = min(len(os.sched_getaffinity(0)), MOST_WORKERS) if num_workers is None else num_workers
+        self.skipped: list[Skipped] = []
+        self._strict = strict
+        splits, beside = open_splits(path), None if val is None else open_splits(val)
+        train, test = first_of(splits, WHOLE, "train"), splits.get("test")
+        held_out = splits.get("val") if beside is None else first_of(beside, WHOLE, "val", "test", "train")
+        check_classes(train, held_out, test)
+        train = self._readable(train)
+        if held_out is None:
+            train, held_out = stratified(train, recipe.val_fraction, recipe.seed)
+        else:
+            held_out = self._readable(held_out.as_classes(train.classes))
+        self.train_pictures = few(train, recipe.max_per_class, recipe.seed)
+        self.val_pictures = held_out
+        self.test_pictures = None if test is None else self._readable(test.as_classes(train.classes))
+        check_classes(self.train_pictures, self.val_pictures, self.test_pictures)
+        self.batch_size = recipe.batch_size
+        """Pictures of one forward pass on one device: a part of the recipe's, which is for a step on all devices."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.train_pictures.classes
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Training pictures of each class."""
+        return self.train_pictures.counts
+
+    def adapt_to(self, model: Prepared) -> "PictureData":
+        """Prepare pictures for this model: its size and channels, its weights' colours and interpolation."""
+        spec, transform = model.spec, training_transform(model, self.recipe)
+        self.train_dataset = PictureDataset(self.train_pictures, transform, spec.in_chans, self.recipe.seed)
+        self.val_dataset = PictureDataset(self.val_pictures, preprocess(model), spec.in_chans)
+        return self
+
+    def final(self) -> tuple[str, Pictures]:
+        """The name of the split that the result is evaluated on, and its pictures."""
+        return ("val", self.val_pictures) if self.test_pictures is None else ("test", self.test_pictures)
+
+    def train_dataloader(self) -> DataLoader[tuple[Tensor, int]]:
+        return self._loader(self.train_dataset, EpochSampler.of(self.trainer, len(self.train_dataset), self.recipe))
+
+    def val_dataloader(self) -> DataLoader[tuple[Tensor, int]]:
+        return self._loader(self.val_dataset, None)
+
+    def _loader(self, dataset: PictureDataset, sampler: EpochSampler | None) -> DataLoader[tuple[Tensor, int]]:
+        return DataLoader(
+            dataset,
+            self.batch_size,
+            sampler=sampler,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def _readable(self, pictures: Pictures) -> Pictures:
+        channels = self.recipe.in_chans or 3
+        kept, skipped = readable(pictures, channels, strict=self._strict, num_workers=self.num_workers)
+        self.skipped += [found for found in (*pictures.hidden, *skipped) if found not in self.skipped]
+        return kept
+
+
+def first_of(splits: dict[str, Pictures], *wanted: str) -> Pictures:
+    """The first of the `wanted` splits that there is; else a DataError."""
+    for name in wanted:
+        if name in splits:
+            return splits[name]
+    where = next(iter(splits.values())).where
+    raise DataError(f"{where}: expected split {' or '.join(wanted)}, found {', '.join(splits)}; name another path")
+
+
+def check_classes(train: Pictures, val: Pictures | None, test: Pictures | None) -> None:
+    """A DataError unless there are two classes or more, none is empty, and all parts have the same."""
+    if len(train.classes) < 2:
+        raise DataError(f"{train.where}: one class only, '{train.classes[0]}'; expected two or more to tell apart")
+    parts = {"training": train, "validation": val, "test": test}
+    have = {part: {p.classes[t] for t in np.unique(p.targets)} for part, p in parts.items() if p is not None}
+    named = {name for p in parts.values() if p is not None for name in p.classes}
+    for part, classes in have.items():
+        if missing := sorted(named - classes):
+            where = parts[part].where  # type: ignore[union-attr]
+            more = f" and {len(missing) - 8} more" if len(missing) > 8 else ""
+            raise DataError(
+                f"{where}: no {part} pictures of {', '.join(missing[:8])}{more}; all parts need pictures of each class"
+            )

@@ -1,0 +1,137 @@
+"""Fine-tuning from a pretrained name to a folder with a model that explains itself."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.utilities import rank_zero_only
+
+from vitzoo.errors import TrainingError
+from vitzoo.model import ViT
+from vitzoo.registry import read_yaml
+from vitzoo.train.checkpoints import BEST, LAST, explained
+from vitzoo.train.data import PictureData
+from vitzoo.train.lora import add_lora, merge, save_adapter
+from vitzoo.train.module import FineTuner, ShardedFineTuner, make_optimizer, seed_step
+from vitzoo.train.network import Model, build, origin, write
+from vitzoo.train.probe import FeatureData, HeadTuner, cacheable
+from vitzoo.train.recipe import Recipe, load_recipe
+from vitzoo.train.report import write_report
+from vitzoo.train.trainer import FSDP, Machines, batch_size, make_trainer, parts_of_a_step, quiet
+from vitzoo.weights.files import replacing
+
+
+def finetune(
+    model: Model,
+    data: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    recipe: str | os.PathLike[str] | Recipe = "adamw_layer_decay",
+    *,
+    val: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    devices: int | str = 1,
+    strategy: str = "auto",
+    accelerator: str = "auto",
+    num_nodes: int = 1,
+    strict_data: bool = False,
+    num_workers: int | None = None,
+    **overrides: Any,
+) -> Path:
+    """Train `model` on pictures in folders and write all results into `output`; returns the native file in it.
+
+    Args:
+        model: what `vitzoo.create` takes, or a model at hand, which stays as it is.
+        data, val: a folder of class folders, a tar file, `hfds/NAME`, `wds/FOLDER`; see `PictureData`.
+        output: a new folder: `model.safetensors`, `recipe.yaml`, `metrics.csv`, `tensorboard/`, `checkpoints/`, the
+            report, and with LoRA `adapter/`. `vitzoo.create(output)` gives the model.
+        recipe: a name of `list_recipes`, a YAML file, or a `Recipe`; `overrides` are fields of it.
+        resume: go on from the last checkpoint in `output`, or begin if there is none yet. With `deterministic` the
+            result is that of an unbroken run, bit for bit on the same machine.
+        devices, strategy, accelerator, num_nodes: as Lightning's Trainer takes them; strategy "fsdp" is FSDP2.
+        strict_data: a picture that cannot be read is an error; else it is left out and listed in the report.
+        num_workers: processes that load pictures.
+
+    Raises:
+        DataError: pictures that cannot be trained on.
+        TrainingError: a run that cannot start, or that stopped; the message names the last good checkpoint.
+        RegistryError, SpecError, WeightsError: an unknown recipe or model, values that do not go together.
+    """
+    folder, machines = Path(output), Machines(devices, strategy, accelerator, num_nodes)
+    recipe = _effective(recipe, overrides)
+    pictures = PictureData(data, recipe, val=val, strict=strict_data, num_workers=num_workers)
+    seed_step(recipe.seed)
+    vit = build(model, recipe, pictures.classes)
+    start = origin(model, vit)
+    adapted = add_lora(vit, recipe, str(start["model"])) if recipe.trainable == "lora" else None
+    pictures.adapt_to(vit)
+    kind = ShardedFineTuner if strategy == FSDP else HeadTuner if cacheable(recipe) else FineTuner
+    tuner = kind(vit, recipe, pictures.counts)
+    tuner.facts = {"model": start["model"], "classes": list(pictures.classes), "counts": list(pictures.counts)}
+    make_optimizer(vit, recipe)  # Lightning makes it later, when the folder is there already
+    with quiet():
+        parts = parts_of_a_step(recipe, machines, tuner, pictures)
+        trainer = make_trainer(folder, recipe, machines, parts)
+    size = batch_size(recipe, sum(pictures.counts), trainer.world_size, parts)
+
+    checkpoint = _claimed(folder, recipe, tuner.facts, resume)
+    with explained(folder), quiet():
+        seen = FeatureData(pictures, vit.to(trainer.strategy.root_device)) if kind is HeadTuner else pictures
+        seen.batch_size = size
+        trainer.fit(tuner, datamodule=seen, ckpt_path=checkpoint, weights_only=True)
+        if trainer.is_global_zero:
+            trained = build(model, recipe, pictures.classes) if kind is ShardedFineTuner else vit
+            _load(trained, folder / (LAST if recipe.keep == "last" else BEST))
+            if adapted is not None:
+                save_adapter(adapted, folder / "adapter")
+                trained = merge(adapted)
+            write(trained.cpu().eval(), folder, recipe, start, str(data))
+            write_report(folder, trained.to(trainer.strategy.root_device), pictures, recipe)
+        trainer.strategy.barrier()
+    return folder / "model.safetensors"
+
+
+def _effective(recipe: str | os.PathLike[str] | Recipe, overrides: dict[str, Any]) -> Recipe:
+    if isinstance(recipe, Recipe):
+        return Recipe.parse({**recipe.model_dump(), **overrides}, "recipe")
+    return load_recipe(recipe, **overrides)
+
+
+def _claimed(folder: Path, recipe: Recipe, facts: dict[str, Any], resume: bool) -> Path | None:
+    """Take a new folder, or the folder of the run that goes on; returns the checkpoint to go on from."""
+    _write_recipe(folder, recipe, resume)
+    last = folder / LAST
+    if not resume or not last.exists():
+        return None
+    before = torch.load(last, map_location="cpu", weights_only=True, mmap=True)["facts"]
+    if changed := [f"{name} was {before[name]} and is {now}" for name, now in facts.items() if before[name] != now]:
+        raise TrainingError(f"the run in {folder} cannot go on: {'; '.join(changed)}; give the same, or another output")
+    return last
+
+
+@rank_zero_only
+def _write_recipe(folder: Path, recipe: Recipe, resume: bool) -> None:
+    """Write the recipe, or compare it with that of the run that goes on.
+
+    The other processes come later, when the folder may hold more.
+    """
+    stored = folder / "recipe.yaml"
+    if resume and stored.exists():
+        before = Recipe.parse(read_yaml(stored), str(stored))
+        if changed := [name for name in Recipe.model_fields if getattr(before, name) != getattr(recipe, name)]:
+            was = ", ".join(f"{name} {getattr(before, name)} (now {getattr(recipe, name)})" for name in changed)
+            raise TrainingError(f"the run in {folder} has another recipe: {was}; give the same, or another output")
+    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise TrainingError(f"{folder} exists and is not empty; name a new folder, or resume the run in it")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with replacing(stored) as partial:
+            partial.write_text(recipe.to_yaml(), encoding="utf-8")
+    except OSError as error:
+        raise TrainingError(f"{folder} cannot be written: {error.strerror}; name another folder") from None
+
+
+def _load(vit: ViT, checkpoint: Path) -> None:
+    """The weights that a checkpoint ends with: with an average of the weights, that average."""
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    vit.load_state_dict({key.removeprefix("model."): value for key, value in state.items()})

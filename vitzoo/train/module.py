@@ -1,0 +1,169 @@
+"""One training step and one validation step, for Lightning's Trainer."""
+
+import difflib
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+import torch.nn.functional as F
+from timm.data import Mixup
+from timm.optim import create_optimizer_v2, list_optimizers
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+from torchmetrics.classification import MulticlassAccuracy
+
+from vitzoo.errors import TrainingError
+from vitzoo.model import ViT
+from vitzoo.train.groups import param_groups
+from vitzoo.train.recipe import ClassWeights, Recipe
+from vitzoo.train.schedule import lr_factor
+
+Batch = tuple[Tensor, Tensor]
+
+LOOK_EVERY = 50
+"""Batches after which the losses are looked at: to look at each would make the GPU wait for the CPU."""
+
+
+class FineTuner(lightning.LightningModule):
+    """A classifier under a recipe; `class_counts` are the training pictures of each class.
+
+    All that a training step draws (mixup, dropped paths and patches) follows from (seed, epoch, batch, process) alone,
+    so a run that goes on draws what an unbroken one would have drawn.
+    """
+
+    weights: Tensor | None
+    finite: Tensor
+
+    def __init__(self, model: ViT, recipe: Recipe, class_counts: Sequence[int]) -> None:
+        super().__init__()
+        self.model, self.recipe = model, recipe
+        self.facts: dict[str, Any] = {}
+        """What a run that goes on has to share with the one before, besides the recipe; kept in the checkpoint."""
+        classes, self.pictures = len(class_counts), sum(class_counts)
+        self.mix = (
+            Mixup(recipe.mixup, recipe.cutmix, label_smoothing=recipe.label_smoothing, num_classes=classes)
+            if recipe.mixup or recipe.cutmix
+            else None
+        )
+        weights = balanced(class_counts) if recipe.class_weights is ClassWeights.BALANCED else None
+        self.register_buffer("weights", weights, persistent=False)
+        self.register_buffer("finite", torch.tensor(True), persistent=False)
+        self.top1 = MulticlassAccuracy(classes, average="micro")
+        self.top5 = MulticlassAccuracy(classes, average="micro", top_k=min(5, classes))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x)  # type: ignore[no-any-return]
+
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Cross entropy, averaged over pictures; targets are classes or, after mixup, probabilities.
+
+        The mean is over pictures and not over weights: it is then the same however a batch is shared and divided.
+        """
+        # Mixup has smoothed its targets already.
+        smoothing = 0.0 if targets.is_floating_point() else self.recipe.label_smoothing
+        each = F.cross_entropy(logits.float(), targets, self.weights, reduction="none", label_smoothing=smoothing)
+        return each.mean()
+
+    def on_train_epoch_start(self) -> None:
+        recipe = self.recipe
+        if recipe.patch_drop_rate:
+            dropping = self.current_epoch < recipe.patch_drop_until * recipe.epochs
+            drop: Any = self.model.patch_drop
+            drop.prob = recipe.patch_drop_rate if dropping else 0.0
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        seed_step(self.recipe.seed, self.current_epoch, batch_idx, self.global_rank)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        x, targets = batch
+        if self.mix is not None:
+            x, targets = self.mix(x, targets)
+        loss = self.loss(self(x), targets)
+        self.finite &= loss.detach().isfinite()
+        self.log("train_loss", loss.detach(), on_step=False, on_epoch=True, sync_dist=True, batch_size=len(x))
+        return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        if (batch_idx + 1) % LOOK_EVERY == 0:
+            self.check_finite()
+
+    def on_train_epoch_end(self) -> None:
+        self.check_finite()  # before Lightning saves
+
+    def check_finite(self) -> None:
+        """A TrainingError, on all processes, if a loss since the start was not finite on one of them."""
+        bad = self.trainer.strategy.reduce((~self.finite).float(), reduce_op="sum")
+        if bad > 0:
+            raise TrainingError(
+                f"the loss became NaN or infinite in epoch {self.current_epoch + 1}, at step {self.global_step} or "
+                "before; lower lr, raise warmup_epochs, or set clip_norm or precision 32-true"
+            )
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        x, targets = batch
+        logits = self(x).float()
+        self.log("val_loss", F.cross_entropy(logits, targets), batch_size=len(x), sync_dist=True)
+        for name, metric in (("val_top1", self.top1), ("val_top5", self.top5)):
+            metric(logits, targets)
+            self.log(name, metric, on_epoch=True, prog_bar=name == "val_top1", batch_size=len(x))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["facts"] = self.facts
+
+    def configure_optimizers(self) -> dict[str, Any]:  # type: ignore[override]
+        optimizer = make_optimizer(self.model, self.recipe)
+        # Counted here: to ask Lightning would make it load data before it knows the epoch that it goes on from.
+        steps_per_epoch = self.pictures // self.recipe.batch_size
+        scheduler = LambdaLR(optimizer, lr_factor(self.recipe, steps_per_epoch))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+class ShardedFineTuner(FineTuner):
+    """The same with parameters, gradients and optimiser state spread over all processes (FSDP2, `fully_shard`)."""
+
+    def configure_model(self) -> None:
+        from torch.distributed.fsdp import fully_shard
+
+        if self.device_mesh is None:
+            raise AssertionError("only a ModelParallelStrategy calls this")
+        mesh = self.device_mesh["data_parallel"]
+        for block in self.model.blocks:
+            fully_shard(block, mesh=mesh)
+        fully_shard(self.model, mesh=mesh)
+
+
+def make_optimizer(model: ViT, recipe: Recipe) -> torch.optim.Optimizer:
+    """timm's optimiser of that name on the recipe's groups.
+
+    Raises:
+        TrainingError: a name that timm does not know, with the nearest, or arguments that the optimiser does not take.
+    """
+    known = list_optimizers()
+    if recipe.optimizer not in known:
+        near = ", ".join(difflib.get_close_matches(recipe.optimizer, known)) or "adamw, sgd, momentum, lamb, muon"
+        raise TrainingError(f"unknown optimizer '{recipe.optimizer}'; did you mean {near}?")
+    groups = param_groups(model, recipe)
+    try:
+        optimizer: torch.optim.Optimizer = create_optimizer_v2(
+            groups, recipe.optimizer, recipe.lr, recipe.weight_decay, **recipe.optimizer_args
+        )
+    except (TypeError, ValueError) as error:
+        raise TrainingError(f"optimizer_args of {recipe.optimizer}: {error}") from None
+    return optimizer
+
+
+def balanced(class_counts: Sequence[int]) -> Tensor:
+    """(classes,): inverse to the counts, with mean 1 over all pictures."""
+    counts = torch.tensor(class_counts, dtype=torch.float32)
+    return counts.sum() / (len(counts) * counts)
+
+
+def seed_step(*numbers: int) -> None:
+    """Seed Python, numpy and torch from a few numbers."""
+    state = np.random.SeedSequence(numbers).generate_state(3)
+    random.seed(int(state[0]))
+    np.random.seed(state[1])  # timm's Mixup draws from numpy's global state
+    torch.manual_seed(int(state[2]))

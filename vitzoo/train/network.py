@@ -1,0 +1,92 @@
+"""From a name, a file or a model at hand to the network that a recipe trains, and back to a file."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from timm.layers import PatchDropout
+
+import vitzoo
+from vitzoo.errors import TrainingError
+from vitzoo.factory import create
+from vitzoo.model import ViT
+from vitzoo.spec import Pool, RelPos, is_file
+from vitzoo.train.groups import freeze
+from vitzoo.train.recipe import Recipe
+from vitzoo.weights.save import save
+
+Model = str | Path | ViT
+
+
+def build(model: Model, recipe: Recipe, classes: tuple[str, ...]) -> ViT:
+    """The network at the recipe's size, channels and rates, with a classifier for `classes`; not yet with LoRA.
+
+    A model at hand is copied. The classifier starts at zero (ViT, section 3.2) unless the recipe keeps it.
+
+    Raises:
+        TrainingError: a classifier that is to be kept has other classes, or what the recipe asks for and the
+            architecture cannot do.
+    """
+    asked = {"img_size": recipe.img_size, "in_chans": recipe.in_chans, "drop_path_rate": recipe.drop_path_rate}
+    changes: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+    if isinstance(model, ViT):
+        with TemporaryDirectory() as folder:
+            vit = create(save(model, Path(folder) / "model.safetensors"), **changes)
+    elif not recipe.pretrained and is_file(model):
+        raise TrainingError(f"the recipe starts from random weights, and {model} is a file; name a model")
+    else:
+        vit = create(model, pretrained=recipe.pretrained, generator=recipe.seed, **changes)
+    if vit.spec.pool is Pool.NONE:
+        raise TrainingError(f"{vit.origin or model} has pool 'none': a class for each token; choose another model")
+    if not recipe.keep_head:
+        vit.reset_classifier(len(classes))
+        vit.labels = classes
+    elif vit.labels != classes:
+        raise TrainingError(
+            f"keep_head needs the classes of {model} in the data, in its order: expected {_short(vit.labels)}, found "
+            f"{_short(classes)}; leave keep_head out"
+        )
+    if recipe.patch_drop_rate:
+        if vit.spec.rope is not None or vit.spec.rel_pos is not RelPos.NONE:
+            raise TrainingError("patch_drop_rate needs positions that are added once: this model has rope or rel_pos")
+        vit.patch_drop = PatchDropout(recipe.patch_drop_rate, num_prefix_tokens=vit.num_prefix_tokens)
+    vit.set_grad_checkpointing(recipe.grad_checkpointing)
+    freeze(vit, recipe.trainable)
+    if recipe.compile:
+        vit.compile()
+    return vit.train()
+
+
+def origin(model: Model, vit: ViT) -> dict[str, Any]:
+    """Where the weights that a run starts from come from; digests of the files they were read from."""
+    if isinstance(model, ViT):
+        return {"model": "a model at hand", "origin": vit.origin, "sha256": {}}
+    if vit.load_report is None:
+        return {"model": str(model), "origin": None, "sha256": {}}
+    place = Path(vit.load_report.source)
+    files = sorted(file for file in place.iterdir() if file.is_file()) if place.is_dir() else [place]
+    return {"model": str(model), "origin": vit.origin, "sha256": {file.name: _sha256(file) for file in files}}
+
+
+def write(vit: ViT, output: Path, recipe: Recipe, start: Mapping[str, Any], data: str) -> Path:
+    """The native file, which says what it was trained from, on and how."""
+    came = start["origin"] or start["model"]
+    vit.origin = f"fine-tuned from {came}" if recipe.pretrained else f"{came} trained from scratch"
+    training = {
+        "vitzoo": vitzoo.__version__,
+        "recipe": recipe.model_dump(mode="json"),
+        "data": data,
+        "start": dict(start) if recipe.pretrained else None,
+    }
+    return save(vit, output / "model.safetensors", training=training)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _short(labels: tuple[str, ...] | None) -> str:
+    return "none" if labels is None else ", ".join(labels[:4]) + (", ..." if len(labels) > 4 else "")

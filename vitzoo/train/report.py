@@ -1,0 +1,111 @@
+"""What a run came to, for people: pictures, a report in Markdown, and the model card."""
+
+import csv
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from vitzoo.docs.markdown import page, table
+from vitzoo.errors import LicenseError
+from vitzoo.model import ViT
+from vitzoo.model_card import write_card
+from vitzoo.train import plots
+from vitzoo.train.data import PictureData
+from vitzoo.train.evaluation import Evaluation, evaluate
+from vitzoo.train.recipe import Recipe
+from vitzoo.weights.files import replacing
+
+MOST_ROWS = 20
+
+
+def write_report(output: Path, vit: ViT, data: PictureData, recipe: Recipe) -> Evaluation:
+    """Evaluate the model of a run and write report.md, its pictures and README.md into the folder of the run.
+
+    The folder holds `metrics.csv` and `model.safetensors` already; the model is evaluated where it is, on the test
+    pictures if the data has some, else on those it was validated on.
+    """
+    split, pictures = data.final()
+    found = evaluate(vit, pictures, split=split, num_workers=data.num_workers)
+    history = read_history(output / "metrics.csv")
+    plots.curves(history, output / "curves.png")
+    plots.confusion(found, output / "confusion.png")
+    wrong = bool(found.mistakes(1))
+    if wrong:
+        plots.mistakes(found, output / "mistakes.png", vit.spec.in_chans)
+    try:
+        write_card(vit, output, results=found.to_dict())
+        card = "[README.md](README.md) is the model card."
+    except LicenseError as error:
+        card = f"There is no model card: {error}."
+    text = page(
+        [f"# {output.resolve().name}"],
+        [_summary(found, vit, recipe, data)],
+        ["## Result"],
+        [*table(("", "value"), _numbers(found), numbers=("value",))],
+        ["![loss and accuracy over the epochs](curves.png)"],
+        ["## Classes"],
+        [*_classes(found, data)],
+        ["![which class was taken for which](confusion.png)"],
+        [*_confusions(found)],
+        *([["## Mistakes"], ["![the mistakes the model was surest of](mistakes.png)"]] if wrong else []),
+        ["## Pictures"],
+        [*_pictures(data)],
+        ["## Use"],
+        ["```python", "import vitzoo", "", f'model = vitzoo.create("{output.name}")', "```"],
+        [f"All settings are in [recipe.yaml](recipe.yaml), the curves' numbers in [metrics.csv](metrics.csv). {card}"],
+    )
+    with replacing(output / "report.md") as partial:
+        partial.write_text(text, encoding="utf-8")
+    return found
+
+
+def read_history(path: Path) -> list[dict[str, float]]:
+    """The rows of metrics.csv, one an epoch."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+
+
+def _summary(found: Evaluation, vit: ViT, recipe: Recipe, data: PictureData) -> str:
+    origin = (vit.origin or "A model").partition(" sha256:")[0]
+    return (
+        f"{origin[:1].upper()}{origin[1:]}, on {sum(data.counts):,} pictures of {len(data.classes)} classes for {recipe.epochs} epochs. Of "
+        f"{len(found.targets):,} {'test' if found.split == 'test' else 'validation'} pictures {found.top1:.2%} are "
+        "recognised."
+    )
+
+
+def _numbers(found: Evaluation) -> Iterator[tuple[str, str]]:
+    yield "top-1 accuracy", f"{found.top1:.2%}"
+    if found.top5 is not None:
+        yield "top-5 accuracy", f"{found.top5:.2%}"
+    yield "expected calibration error", f"{found.calibration_error:.2%}"
+    yield "pictures", f"{len(found.targets):,}"
+    yield "split", found.split
+    yield "pictures a second", f"{found.pictures_per_second:,.0f}"
+
+
+def _classes(found: Evaluation, data: PictureData) -> Iterator[str]:
+    """Every class where there are few, else those that are recognised worst."""
+    trained = dict(zip(data.classes, data.counts, strict=True))
+    worst = sorted(found.classes, key=lambda result: (result.accuracy, result.name))
+    if len(worst) > MOST_ROWS:
+        yield from (f"The {MOST_ROWS} of {len(worst)} classes that are recognised worst:", "")
+    rows = [(r.name, f"{r.accuracy:.1%}", f"{r.pictures:,}", f"{trained[r.name]:,}") for r in worst[:MOST_ROWS]]
+    head = ("class", "recognised", "pictures", "training pictures")
+    yield from table(head, rows, numbers=head[1:])
+
+
+def _confusions(found: Evaluation) -> Sequence[str]:
+    rows = [(c.name, c.predicted, f"{c.pictures:,}") for c in found.confusions[:MOST_ROWS]]
+    return table(("is", "taken for", "pictures"), rows, numbers=("pictures",)) if rows else ["No picture was mistaken."]
+
+
+def _pictures(data: PictureData) -> Iterator[str]:
+    """What was used, and what was left out."""
+    parts = {"training": data.train_pictures, "validation": data.val_pictures, "test": data.test_pictures}
+    rows = [(part, Path(p.where).name, f"{len(p):,}") for part, p in parts.items() if p is not None]
+    yield from table(("part", "from", "pictures"), rows, numbers=("pictures",))
+    if data.skipped:
+        yield from ("", f"{len(data.skipped):,} left out, since they cannot be read:", "")
+        yield from (f"- `{skipped.where}`: {skipped.reason}" for skipped in data.skipped[:MOST_ROWS])
+        if len(data.skipped) > MOST_ROWS:
+            yield f"- and {len(data.skipped) - MOST_ROWS:,} more"

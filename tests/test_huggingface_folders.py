@@ -14,7 +14,8 @@ from test_layouts_huggingface import PEERS, compare, saved
 from torch import Tensor
 
 import vitzoo
-from vitzoo.errors import LayoutError, WeightsError
+from vitzoo import registry
+from vitzoo.errors import LayoutError, SpecError, WeightsError
 from vitzoo.layouts import hf_config, hf_processor
 from vitzoo.model import ViT
 from vitzoo.spec import CropMode, Interpolation, Preprocessing, ViTSpec
@@ -337,3 +338,35 @@ def test_rectangles_are_squashed_to_one_ratio() -> None:
     told = hf_processor.preprocessing_fields({**PROCESSOR, **sizes})
     assert told["crop_mode"] is CropMode.SQUASH
     assert [floor(side / told["crop_pct"]) for side in (47, 94)] == [49, 98]
+
+
+def small_spec(name: str, pool: str, num_classes: int) -> ViTSpec:
+    sizes = {"depth": 2, "hidden_dim": 64, "num_heads": 2, "mlp_dim": 128, "img_size": 56, "patch_size": 14}
+    head = {"head": "linear"} if num_classes == 0 else {}
+    return registry.entry_spec(name).replace(**sizes, **head, pool=pool, num_classes=num_classes)
+
+
+@pytest.mark.parametrize("pool", ["cls", "avg", "cls_avg", "map", "none"])
+@pytest.mark.parametrize("num_classes", [0, 3])
+def test_what_can_be_written_is_what_their_class_computes(tmp_path: Path, pool: str, num_classes: int) -> None:
+    """A folder that transformers reads otherwise, or completes with random weights, must be refused when written."""
+    written = set()
+    first = {
+        source.layout: entry
+        for entry in reversed(registry.list_pretrained())
+        for source in registry.weights_entry(entry).sources
+        if source.layout.startswith("hf_") and source.layout != "hf_siglip2"  # NaFlex: pictures come as patches
+    }
+    for layout, name in first.items():
+        try:
+            model = vitzoo.create(small_spec(name, pool, num_classes), generator=0)
+            with torch.no_grad():
+                for parameter in model.parameters():
+                    parameter.normal_(std=0.05)
+            folder = vitzoo.save(model, tmp_path / layout, layout)
+        except (LayoutError, SpecError):
+            continue
+        written.add(layout)
+        assert vitzoo.verify(folder).equal, (layout, name)
+        assert vitzoo.create(folder).spec.pool == pool
+    assert bool(written) == ((pool, num_classes) not in {("none", 3), ("map", 3)}), written

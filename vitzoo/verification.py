@@ -110,25 +110,28 @@ NORMED = frozenset({"vit", "deit", "ijepa", *DINO, "siglip_vision_model", "sigli
 
 def _huggingface(folder: Path, spec: ViTSpec) -> Subject:
     import transformers
-    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES as WITH_HEAD
 
-    kind = transformers.AutoConfig.from_pretrained(folder).model_type
-    classify = spec.num_classes and kind in WITH_HEAD
-    loader = transformers.AutoModelForImageClassification if classify else transformers.AutoModel
-    # transformers would compute in the file's own precision, and vitzoo does in fp32.
-    model, report = loader.from_pretrained(folder, output_loading_info=True, dtype=torch.float32)
+    config = transformers.AutoConfig.from_pretrained(folder)
+    kind, loader = config.model_type, getattr(transformers, config.architectures[0])
+    # transformers would compute in the file's own precision, and vitzoo does in fp32. The pooler of an encoder is a
+    # layer of its own, which is random where the file has none; what is compared comes before it.
+    encoder = {"add_pooling_layer": False} if "add_pooling_layer" in signature(loader.__init__).parameters else {}
+    model, report = loader.from_pretrained(folder, output_loading_info=True, dtype=torch.float32, **encoder)
     if wrong := sorted({*report["missing_keys"], *report["unexpected_keys"]}):
         raise WeightsError(f"transformers' {type(model).__name__} does not fit {folder}: {', '.join(wrong[:6])}")
     model.eval()
     options = signature(model.forward).parameters
     more = {"interpolate_pos_encoding": True} if "interpolate_pos_encoding" in options else {}
-    more |= {"output_hidden_states": True} if classify else {}
+    if "ForImageClassification" in type(model).__name__:
+        more["output_hidden_states"] = True
 
     def run(x: Tensor) -> Outputs:
         out = model(x, **more)
-        if classify:
-            return {"logits": out.logits}
-        return {"tokens": out.last_hidden_state} if kind in NORMED else {"pooled": out.pooler_output}
+        for logits in ("logits", "image_embeds"):
+            if logits in out:
+                return {"logits": out[logits]}
+        pooled = out.get("pooler_output")
+        return {"tokens": out.last_hidden_state} if kind in NORMED or pooled is None else {"pooled": pooled}
 
     name = f"transformers {transformers.__version__}, {type(model).__name__}"
     return Subject(name, run, any_size="interpolate_pos_encoding" in options or kind in DINO)

@@ -285,6 +285,8 @@ def _fields(shown: Shown, hints: Mapping[str, Any], fallback: Any) -> dict[str, 
     shown.attn_dim = attn_rows - 2 * shown.rows_of_kv[0] if shown.rows_of_kv else attn_rows // 3
     fields |= _heads(shown, fields["attention"])
     fields |= _positions(shown, fields, hints, fallback)
+    if "pool" not in fields and not fields["num_classes"] and hints.get("pool") in (Pool.NONE, Pool.CLS_AVG):
+        fields["pool"] = Pool(hints["pool"])  # without a classifier shapes show neither, and contradict neither
     for name in HIDDEN:
         allowed = shown.layout.holds.get(name, (ViTSpec.model_fields[name].default,))
         if name not in fields and (name not in SIZES or name in shown.layout.holds) and allowed is not ANY:

@@ -283,6 +283,8 @@ DINOV2_HOLDS = {
     "mlp": (MLP.PLAIN, MLP.GATED),
     "pool": (Pool.CLS, Pool.CLS_AVG),
 }
+# SiglipForImageClassification pools by the mean; without a classifier only the encoder is left, which does not.
+SIGLIP_IMPLIES = (({"num_classes": 0}, {"pool": (Pool.MAP, Pool.NONE)}),)
 SIGLIP_HOLDS = {**ALWAYS, **PATCHES_ONLY, **TRAINED_OR_NOT, "pool": (Pool.MAP, Pool.AVG, Pool.NONE)}
 DINOV3_ROPE = Rope.model_validate({"kind": RopeKind.DINOV3, "theta": 100.0, "pairs": RopePairs.HALVES})
 
@@ -363,6 +365,7 @@ LAYOUTS: tuple[Layout, ...] = (
         origin="transformers/models/siglip; SigLIP 2 for pictures of one size is stored so too",
         resample=Resample.HUGGINGFACE,
         scopes=("vision_model.",),
+        implies=SIGLIP_IMPLIES,
     ),
     Layout(
         "hf_siglip2",
@@ -371,6 +374,7 @@ LAYOUTS: tuple[Layout, ...] = (
         origin="transformers/models/siglip2 (NaFlex)",
         resample=Resample.BIG_VISION,
         scopes=("vision_model.",),
+        implies=SIGLIP_IMPLIES,
     ),
     Layout(
         "hf_clip",

@@ -318,7 +318,9 @@ def test_a_hub_id_with_a_revision(
 
 def test_offline_with_an_empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(WeightsError, match="is not in the cache, and HF_HUB_OFFLINE is set; run `vitzoo cache prefetch") as error:
+    with pytest.raises(
+        WeightsError, match="is not in the cache, and HF_HUB_OFFLINE is set; run `vitzoo cache prefetch"
+    ) as error:
         create(NAME, pretrained=True)
     assert "\n" not in str(error.value)
     assert f"hf://timm/{TIMM_NAME}/model.safetensors" in str(error.value)
@@ -469,7 +471,7 @@ def test_saving_is_all_or_nothing(tmp_path: Path, model: ViT, monkeypatch: pytes
 
     monkeypatch.setattr(vitzoo.weights.write, "_as_planned", full_disk)
     for name in ("old", "new"):
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(WeightsError, match=f"{name}.safetensors cannot be written: No space left"):
             save(model, tmp_path / name)
     assert [path.name for path in tmp_path.iterdir()] == ["old.safetensors"]
     assert old.read_bytes() == before

@@ -43,7 +43,7 @@ def explain(error: Exception, place: str, server: str) -> WeightsError:
     """
     if isinstance(error, WeightsError):
         return error
-    numbers = {getattr(one, "errno", None) for one in _chain(error)}
+    numbers = {one.errno for one in _chain(error) if isinstance(one, OSError) and not isinstance(one, ssl.SSLError)}
     names = {base.__name__ for one in _chain(error) for base in type(one).__mro__}
     if numbers & FULL:
         return WeightsError(f"{place}: the disk is full; free space (`vitzoo cache prune`) or set HF_HOME to another")

@@ -69,6 +69,7 @@ def hub_file(repo: str, file: str, revision: str | None = None, promise: Promise
         NotCached, Unreachable, Absent, Mismatch, WeightsError: see `failures`; each says what to do.
     """
     place = address(repo, file, revision)
+    check_repo(repo, place)
     for name in (file, revision or "main"):
         check_name(name, place)
     known = cached_file(repo, file, revision)
@@ -103,6 +104,7 @@ def hub_folder(repo: str, revision: str | None = None) -> list[Held]:
         WeightsError: as for `hub_file`; or the repository holds no weights under the names that are usual.
     """
     place = address(repo, "", revision)
+    check_repo(repo, place)
     check_name(revision or "main", place)
     commit = _commit(repo, revision)
     if offline():
@@ -216,6 +218,21 @@ def cached_file(repo: str, file: str, revision: str | None) -> Held | None:
     return Held(Path(found), address(repo, file, commit), commit) if isinstance(found, str) else None
 
 
+def check_repo(repo: str, place: str) -> None:
+    """Refuse what cannot be the name of a repository, before it becomes a part of a path here.
+
+    Raises:
+        WeightsError: such a name.
+    """
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+
+    try:
+        validate_repo_id(repo)
+    except HFValidationError:
+        raise WeightsError(f"{place}: '{repo}' is no name of a repository; expected org/name") from None
+
+
 def check_name(name: str, place: str) -> None:
     """Refuse names that are no plain relative paths before one becomes a part of a path here.
 
@@ -286,8 +303,6 @@ def _hub_failure(error: Exception, place: str, repo: str) -> WeightsError:
         return NotCached(f"{place} is not in the cache, and HF_HUB_OFFLINE is set")
     if isinstance(error, errors.EntryNotFoundError) and not isinstance(error, errors.LocalEntryNotFoundError):
         return Absent(f"{place}: {repo} has no such file; its files are at {page}/tree/main")
-    if isinstance(error, errors.HFValidationError):
-        return WeightsError(f"{place}: '{repo}' is no name of a repository; expected org/name")
     return explain(error, place, constants.ENDPOINT)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from vitzoo.errors import WeightsError
 from vitzoo.layouts.beside import companions
 from vitzoo.layouts.layout import Layout
 from vitzoo.layouts.rules import Binding, Read
@@ -83,7 +84,6 @@ class Export:
         files = companions(self.layout.name, self.spec, self.preprocessing, self.labels)
         if path.suffix not in READERS and not files:
             path = path.with_name(f"{path.name}{self.layout.suffix}")
-        path.parent.mkdir(parents=True, exist_ok=True)
         types = {name: dtype or dtype_of(step.native[0]) for step in self.binding.steps for name in step.stored}
         types |= dict.fromkeys(self.binding.fixed, dtype or next(iter(types.values())))
         planned: Mapping[str, tuple[Shape, torch.dtype]] = {
@@ -101,14 +101,19 @@ class Export:
                 yield self.keys[name], value().to(types[name])
                 progress(self.keys[name])
 
-        if path.suffix in READERS:
-            kept = metadata if path.suffix == ".safetensors" else {}
-            return write(path, tensors(), planned, kept, shard_size)[-1]
-        with replacing_folder(path) as partial:
-            write(partial / "model.safetensors", tensors(), planned, metadata, shard_size)
-            for name, data in files.items():
-                (partial / name).write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
-        return path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.suffix in READERS:
+                kept = metadata if path.suffix == ".safetensors" else {}
+                return write(path, tensors(), planned, kept, shard_size)[-1]
+            with replacing_folder(path) as partial:
+                write(partial / "model.safetensors", tensors(), planned, metadata, shard_size)
+                for name, data in files.items():
+                    (partial / name).write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+            return path
+        except OSError as error:
+            why = error.strerror or str(error)
+            raise WeightsError(f"{path} cannot be written: {why}; what was there before is as it was") from error
 
 
 def save(

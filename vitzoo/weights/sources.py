@@ -4,6 +4,7 @@ import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from vitzoo.errors import WeightsError
@@ -57,12 +58,13 @@ def fetch(name: str, sources: Sequence[Source]) -> Fetched:
     Raises:
         WeightsError: no source serves them; each one's reason is given.
     """
-    pin = pin_of(name) if not isinstance(sources[0], BundledSource) else None
+    bundled = isinstance(sources[0], BundledSource)
+    pin, folder = (None, None) if bundled else (pin_of(name), mirror())
     if pin is not None:
         sources = [_pinned(name, pin, sources)]
     failures: list[WeightsError] = []
     for source in sources:
-        for way in (_mirror, _origin):
+        for way in (_origin,) if folder is None else (partial(_mirror, folder), _origin):
             try:
                 files = way(source, pin)
             except WeightsError as error:
@@ -152,11 +154,10 @@ def _origin(source: Source, pin: Pin | None) -> list[Held]:
             return [url_file(source.url, _promise(source, pin, source.url.rsplit("/", 1)[-1]), offline())]
 
 
-def _mirror(source: Source, pin: Pin | None) -> list[Held] | None:
-    """From the mirror; None if there is none, or it does not have the file."""
-    folder = mirror()
-    place = place_in_mirror(source) if folder is not None else None
-    if folder is None or place is None:
+def _mirror(folder: Path, source: Source, pin: Pin | None) -> list[Held] | None:
+    """From the mirror; None if it does not have the file."""
+    place = place_in_mirror(source)
+    if place is None:
         return None
     file = source.file if isinstance(source, HubSource) else place.rpartition("/")[2]
     first = mirrored(folder, place, _promise(source, pin, file))
@@ -173,13 +174,16 @@ def _mirror(source: Source, pin: Pin | None) -> list[Held] | None:
 
 def _mirrored_folder(repo: str, revision: str | None) -> list[Held] | None:
     """A repository's weights and configuration from the mirror; None if there is no mirror, or it has no weights."""
-    for names in REPOSITORY_FILES if mirror() is not None else ():
+    folder = mirror()
+    if folder is None:
+        return None
+    for names in REPOSITORY_FILES:
         for name in names:
             source = HubSource(repo=repo, file=name, revision=revision, layout="", sha256=None)
-            files = _mirror(source, None)
+            files = _mirror(folder, source, None)
             if files is not None:
                 beside = (source.model_copy(update={"file": one}) for one in CONFIGURATION)
-                return files + [held for one in beside for held in _mirror(one, None) or ()]
+                return files + [held for one in beside for held in _mirror(folder, one, None) or ()]
     return None
 
 

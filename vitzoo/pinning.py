@@ -9,7 +9,8 @@ from vitzoo.errors import RegistryError, WeightsError
 from vitzoo.spec import BundledSource, HubSource, Source, UrlSource
 from vitzoo.weights.download import url_file
 from vitzoo.weights.held import Held, Promise
-from vitzoo.weights.hub import Remote, address, ask, hub_folder, license_of, obtain, offline, shards_of
+from vitzoo.weights.hub import Remote, ask, hub_folder, license_of, obtain
+from vitzoo.weights.hub_cache import address, offline, shards_of
 from vitzoo.weights.lockfile import Lock, Pin, PinnedFile, read_lock, write_lock
 from vitzoo.weights.sources import HUB, parse_address, place_of
 

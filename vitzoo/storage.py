@@ -15,7 +15,7 @@ from vitzoo.spec import HubSource, UrlSource
 from vitzoo.weights.cache import cache_folder, hash_file, locked, orphaned_records, quarantine, url_path
 from vitzoo.weights.files import replacing
 from vitzoo.weights.held import Promise
-from vitzoo.weights.hub import address, promise_by_name
+from vitzoo.weights.hub_cache import address, promise_by_name
 from vitzoo.weights.lockfile import lock_in_force, read_lock
 from vitzoo.weights.mirror import SUMS, place_in_mirror, sums
 from vitzoo.weights.sources import HUB, Fetched, parse_address

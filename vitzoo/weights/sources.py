@@ -11,7 +11,8 @@ from vitzoo.errors import WeightsError
 from vitzoo.spec import BundledSource, HubSource, Source, UrlSource
 from vitzoo.weights.failures import Mismatch, NotCached
 from vitzoo.weights.held import Held, Promise
-from vitzoo.weights.hub import CONFIGURATION, REPOSITORY_FILES, address, hub_file, hub_folder, offline, shards_of
+from vitzoo.weights.hub import hub_file, hub_folder
+from vitzoo.weights.hub_cache import CONFIGURATION, REPOSITORY_FILES, address, offline, shards_of
 from vitzoo.weights.lockfile import Pin, pin_of
 from vitzoo.weights.mirror import mirror, mirrored, place_in_mirror
 

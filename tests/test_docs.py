@@ -12,9 +12,9 @@ from vitzoo.describe import count_parameters
 from vitzoo.docs.__main__ import main, pages
 from vitzoo.docs.evidence import RUNS, UNTESTED, VERSIONS, Run
 from vitzoo.docs.layouts import beside
-from vitzoo.docs.markdown import table
 from vitzoo.docs.models import families, from_timm, models_of
 from vitzoo.layouts.tables import LAYOUTS
+from vitzoo.markdown import table
 from vitzoo.model import ViT
 from vitzoo.spec import ViTSpec
 

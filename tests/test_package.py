@@ -42,6 +42,7 @@ def test_the_wheel_works_outside_the_checkout(installed: Path) -> None:
 
 def test_the_wheel_holds_what_it_should(installed: Path) -> None:
     assert (installed / "vitzoo" / "_registry" / "models" / "vit.yaml").is_file()
+    assert (installed / "vitzoo" / "_registry" / "recipes" / "full.yaml").is_file()
     assert (installed / "vitzoo" / "py.typed").is_file()
     assert not (installed / "tests").exists()
 

@@ -574,16 +574,16 @@ def test_a_digest_that_yaml_reads_as_a_number(write: Write, digits: str) -> None
 
 
 def test_where_the_files_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert registry._data_dir() == DATA
+    assert registry.data_dir() == DATA
     (tmp_path / "vitzoo" / "_registry").mkdir(parents=True)
     monkeypatch.setattr(registry, "__file__", str(tmp_path / "vitzoo" / "registry.py"))
-    assert registry._data_dir() == tmp_path / "vitzoo" / "_registry"
+    assert registry.data_dir() == tmp_path / "vitzoo" / "_registry"
     (tmp_path / "vitzoo" / "_registry").rmdir()
     with pytest.raises(RegistryError, match="install vitzoo again"):
-        registry._data_dir()
+        registry.data_dir()
 
 
-FILES = sorted(DATA.glob("*/*.yaml"))
+FILES = sorted([*DATA.glob("models/*.yaml"), *DATA.glob("weights/*.yaml")])
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")

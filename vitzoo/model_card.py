@@ -14,9 +14,9 @@ import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from vitzoo.describe import count_macs, count_parameters
-from vitzoo.docs.markdown import page, size, table
 from vitzoo.errors import LayoutError, WeightsError
 from vitzoo.licensing import HUB_LICENSES, PERMISSIVE, license_to_publish
+from vitzoo.markdown import page, size, table
 from vitzoo.model import ViT
 from vitzoo.origin import Origin
 from vitzoo.results import Result, Results, read_results

@@ -227,7 +227,7 @@ class Transform:
         """The channels as PIL pictures: one of mode RGB or L, or one of mode L or F for each channel."""
         if isinstance(image, Image.Image | str | os.PathLike):
             return [load_image(image, self.in_chans)]
-        pixels = _pixels(image)
+        pixels = to_pixels(image)
         found = pixels.shape[2]
         if pixels.dtype == np.uint8 and self.in_chans in MODES and found in (1, 3, 4):
             return [load_image(Image.fromarray(pixels[..., 0] if found == 1 else pixels), self.in_chans)]
@@ -247,7 +247,7 @@ def _describe(image: object) -> str:
     return f"{type(image).__name__} of shape {tuple(getattr(image, 'shape', ()))}"
 
 
-def _pixels(image: Pixels | Tensor) -> Pixels:
+def to_pixels(image: Pixels | Tensor) -> Pixels:
     """An array or a tensor as (height, width, channels), uint8 or float32 in 0..1."""
     if isinstance(image, Tensor):
         if image.ndim != 3:

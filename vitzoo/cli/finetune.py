@@ -1,12 +1,13 @@
 """`vitzoo finetune`: pictures in folders to a model of one's own. `vitzoo recipes`: the ways to train it."""
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from vitzoo.cli.catalog import columns
-from vitzoo.cli.options import fields
+from vitzoo.cli.options import AsJson, fields
 from vitzoo.train.recipe import list_recipes, load_recipe
 
 
@@ -18,7 +19,7 @@ def finetune(
         "adamw_layer_decay"
     ),
     val: Annotated[str | None, typer.Option(help="validation pictures, if not in DATA")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1)] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="times that each picture is seen")] = None,
     batch_size: Annotated[int | None, typer.Option("--batch-size", "-b", min=1, help="pictures of a step")] = None,
     lr: Annotated[float | None, typer.Option(help="peak learning rate")] = None,
     img_size: Annotated[int | None, typer.Option(min=1, help="pixels; the weights' own if not given")] = None,
@@ -34,6 +35,7 @@ def finetune(
     num_nodes: Annotated[int, typer.Option(min=1, help="machines")] = 1,
     strict_data: Annotated[bool, typer.Option("--strict-data", help="a picture that cannot be read ends it")] = False,
     num_workers: Annotated[int | None, typer.Option(min=0, help="processes that load pictures")] = None,
+    checkpoint_steps: Annotated[int | None, typer.Option(min=1, help="save within epochs too, this often")] = None,
 ) -> None:
     """Train a model on pictures in folders; what it learnt, how, and how well goes into one folder."""
     import vitzoo
@@ -59,6 +61,7 @@ def finetune(
         num_nodes=num_nodes,
         strict_data=strict_data,
         num_workers=num_workers,
+        checkpoint_steps=checkpoint_steps,
         **overrides,
     )
     from lightning.pytorch.utilities import rank_zero_only
@@ -68,9 +71,13 @@ def finetune(
 
 def recipes(
     name: Annotated[str | None, typer.Argument(help="show all fields of this one, as a file to start from")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """List the recipes, or show one."""
-    if name is None:
-        print(columns([(recipe, load_recipe(recipe).about) for recipe in list_recipes()]))
+    found = {recipe: load_recipe(recipe) for recipe in (list_recipes() if name is None else [name])}
+    if as_json:
+        print(json.dumps({recipe: each.model_dump(mode="json") for recipe, each in found.items()}, indent=2))
+    elif name is None:
+        print(columns([(recipe, each.about) for recipe, each in found.items()]))
     else:
-        print(load_recipe(name).to_yaml(), end="")
+        print(found[name].to_yaml(), end="")

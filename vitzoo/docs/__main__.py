@@ -7,13 +7,18 @@ from pathlib import Path
 
 from vitzoo.docs.layouts import layouts_page
 from vitzoo.docs.models import families, family_page, models_page
+from vitzoo.docs.recipes import recipes_page
 
 FOLDER = Path(__file__).parents[2] / "docs"
 
 
 def pages() -> dict[Path, str]:
     """Each generated page by its path below `docs/`."""
-    found = {Path("models.md"): models_page(), Path("layouts.md"): layouts_page()}
+    found = {
+        Path("models.md"): models_page(),
+        Path("layouts.md"): layouts_page(),
+        Path("recipes.md"): recipes_page(),
+    }
     return found | {Path("families") / f"{family.family}.md": family_page(family) for family in families()}
 
 

@@ -7,10 +7,10 @@ from pydantic import BaseModel
 
 from vitzoo import registry
 from vitzoo.docs.evidence import RUNS, UNTESTED, VERSIONS
-from vitzoo.docs.markdown import code, page, table
 from vitzoo.layouts import huggingface, timm
 from vitzoo.layouts.layout import ANY, SIZES, Layout
 from vitzoo.layouts.tables import GROUPS, LAYOUTS
+from vitzoo.markdown import code, page, table
 
 HEADER = """# Layouts
 

@@ -7,8 +7,8 @@ import yaml
 
 from vitzoo import registry
 from vitzoo.describe import count_macs, count_parameters
-from vitzoo.docs.markdown import code, page, size, table
 from vitzoo.layouts.tables import GROUPS
+from vitzoo.markdown import code, page, size, table
 from vitzoo.spec import BundledSource, FamilyFile, HubSource, Source, UrlSource, WeightsEntry
 
 TIMM = GROUPS["timm"]

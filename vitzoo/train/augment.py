@@ -6,19 +6,28 @@ from PIL import Image
 from torch import Tensor
 
 from vitzoo.errors import SpecError
+from vitzoo.train.bands import to_tensor
 from vitzoo.train.recipe import Recipe
-from vitzoo.transform import Prepared, preprocess
+from vitzoo.transform import MODES, Pixels, Prepared, preprocess
+
+Augmentation = Callable[[Image.Image | Pixels], Tensor]
 
 
-def training_transform(model: Prepared, recipe: Recipe) -> Callable[[Image.Image], Tensor]:
+def training_transform(model: Prepared, recipe: Recipe) -> Augmentation:
     """A picture -> float32 (in_chans, height, width), augmented as the recipe says.
 
     Without `crop_scale` the picture is resized and cropped as for evaluation, and may be shifted by `crop_padding`.
+    Arrays of other than one or three channels are cropped, flipped and erased, no more.
     """
     from timm.data import create_transform
     from torchvision.transforms import Compose, RandomCrop
 
     spec, looks, evaluation = model.spec, model.preprocessing, preprocess(model)
+    if spec.in_chans not in MODES and (recipe.auto_augment or recipe.color_jitter):
+        raise SpecError(
+            f"auto_augment and color_jitter are for 1 or 3 channels, and the model has {spec.in_chans}; "
+            "give auto_augment: null and color_jitter: 0"
+        )
     size, interpolation = spec.img_size, looks.interpolation.value
     try:
         first, colours, tensor = create_transform(
@@ -46,8 +55,14 @@ def training_transform(model: Prepared, recipe: Recipe) -> Callable[[Image.Image
         shift = [RandomCrop(size, recipe.crop_padding, padding_mode="reflect")] if recipe.crop_padding else []
         # timm's steps: resize and crop, before what makes a tensor; the random crop, before the flips.
         first = Compose([*whole.transforms[:-2], *shift, *first.transforms[1:]])
-    transform: Callable[[Image.Image], Tensor] = Compose([first, colours, tensor])
+    steps = [first, colours, tensor] if spec.in_chans in MODES else [to_tensor, first, _in_range, tensor]
+    transform: Augmentation = Compose(steps)
     return transform
+
+
+def _in_range(x: Tensor) -> Tensor:
+    """Bicubic overshoots at edges; Pillow clips its own 8-bit pictures."""
+    return x.clamp(0, 1)
 
 
 def augments(recipe: Recipe) -> bool:

@@ -8,9 +8,10 @@ from time import perf_counter
 from typing import Any
 
 import lightning
-from lightning.pytorch.callbacks import Callback, EarlyStopping, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping, TQDMProgressBar
 from lightning.pytorch.utilities import rank_zero_only
 
+from vitzoo.errors import TrainingError
 from vitzoo.weights.files import replacing
 
 COLUMNS = ("epoch", "step", "lr", "train_loss", "val_loss", "val_top1", "val_top5", "images_per_second", "seconds")
@@ -25,10 +26,11 @@ class History(Callback):
     def __init__(self, path: Path) -> None:
         self.path = path
         self.rows: list[dict[str, float]] = []
-        self._start = self._seen = 0.0
 
-    def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        self._start, self._seen = perf_counter(), 0
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self._start, self._seen = perf_counter(), 0  # an epoch that goes on in its middle has no start of its own
+
+    on_train_epoch_start = on_train_start
 
     def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, i: int) -> None:
         self._seen += len(batch[0]) * trainer.world_size
@@ -71,16 +73,31 @@ class History(Callback):
         self.rows = state_dict["rows"]
 
 
+class MiddleCheckpoint(Checkpoint):
+    """Saves in the middle of an epoch as well, after every so many optimiser steps."""
+
+    def __init__(self, path: Path, steps: int) -> None:
+        if steps < 1:
+            raise TrainingError(f"checkpoint_steps is {steps}; expected 1 or more, or none")
+        self.path, self.steps = path, steps
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, i: int) -> None:
+        stepped = (i + 1) % trainer.accumulate_grad_batches == 0
+        if stepped and trainer.global_step % self.steps == 0 and not trainer.is_last_batch:
+            trainer.save_checkpoint(self.path)
+
+
 class Bar(TQDMProgressBar):
     """Lightning's bar, which tells the time that is left, with pictures a second."""
 
     def get_metrics(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> dict[str, Any]:
         metrics = super().get_metrics(trainer, pl_module)
         metrics.pop("v_num", None)
-        rate = self.train_progress_bar.format_dict["rate"]
-        if rate:
+        shown = self.train_progress_bar.format_dict
+        if shown["elapsed"]:
             datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
-            metrics["pictures/s"] = f"{rate * datamodule.batch_size * trainer.world_size:.0f}"
+            pictures = shown["n"] * datamodule.batch_size * trainer.world_size
+            metrics["pictures/s"] = f"{pictures / shown['elapsed']:.0f}"
         return metrics
 
 

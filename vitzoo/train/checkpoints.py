@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
-from vitzoo.errors import TrainingError
+from vitzoo.errors import TrainingError, WeightsError
 from vitzoo.weights.files import replacing
 
 LAST, BEST = "checkpoints/last.ckpt", "checkpoints/best.ckpt"
@@ -36,7 +36,7 @@ def explained(output: Path) -> Iterator[None]:
         yield
     except TrainingError as error:
         raise TrainingError(f"{error}. {_where_to_go_on(output)}") from error
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, WeightsError) as error:
         reason = _reason(error)
         if reason is None:
             raise

@@ -7,11 +7,13 @@ was drawn before. A run that goes on sees what an unbroken one would have seen.
 import os
 import random
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any
 
 import lightning
 import numpy as np
 import torch
+from lightning.fabric.utilities.data import suggested_max_num_workers
 from lightning.pytorch.utilities.seed import isolate_rng
 from PIL import Image
 from torch import Tensor
@@ -20,10 +22,10 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 from vitzoo.errors import DataError
 from vitzoo.train.augment import training_transform
 from vitzoo.train.check import readable
-from vitzoo.train.pictures import WHOLE, Pictures, Skipped, open_splits
+from vitzoo.train.pictures import WHOLE, Pictures, Skipped, first_of, open_splits
 from vitzoo.train.recipe import Recipe
 from vitzoo.train.split import few, stratified
-from vitzoo.transform import Prepared, preprocess
+from vitzoo.transform import Pixels, Prepared, preprocess
 
 Key = int | tuple[int, int]
 """A picture's number, or (epoch, number)."""
@@ -35,7 +37,11 @@ class PictureDataset(Dataset[tuple[Tensor, int]]):
     """(tensor, class) by number; with a seed also by (epoch, number), which seeds whatever `transform` draws."""
 
     def __init__(
-        self, pictures: Pictures, transform: Callable[[Image.Image], Tensor], in_chans: int, seed: int | None = None
+        self,
+        pictures: Pictures,
+        transform: Callable[[Image.Image | Pixels], Tensor],
+        in_chans: int,
+        seed: int | None = None,
     ) -> None:
         self.pictures, self.transform, self.in_chans, self.seed = pictures, transform, in_chans, seed
 
@@ -68,20 +74,26 @@ class EpochSampler(DistributedSampler[tuple[int, int]]):
         if whole:
             self.num_samples = whole // world
             self.total_size = self.num_samples * world
+        self.seen = 0
+        """Pictures of the next epoch that this process has seen already."""
 
     @classmethod
-    def of(cls, trainer: lightning.Trainer | None, count: int, recipe: Recipe) -> "EpochSampler":
-        """For one of a Trainer's processes, at the Trainer's epoch."""
+    def of(cls, trainer: lightning.Trainer | None, count: int, recipe: Recipe, batch_size: int) -> "EpochSampler":
+        """For one of a Trainer's processes, at the Trainer's epoch and batch."""
         world, rank = (1, 0) if trainer is None else (trainer.world_size, trainer.global_rank)
         sampler = cls(count, recipe.batch_size, recipe.seed, rank, world)
         # Lightning sets the epoch too, but only after the workers of a run that goes on have begun to load; and its
         # current_epoch is then still that of the checkpoint.
-        epochs: Any = None if trainer is None else trainer.fit_loop.epoch_progress.current
-        sampler.set_epoch(0 if epochs is None else epochs.processed)
+        if trainer is not None:
+            epochs: Any = trainer.fit_loop.epoch_progress.current
+            batches = trainer.fit_loop.epoch_loop.batch_progress
+            sampler.set_epoch(epochs.processed)
+            sampler.seen = 0 if batches.is_last_batch else batches.current.ready * batch_size
         return sampler
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        return ((self.epoch, int(i)) for i in super().__iter__())  # type: ignore[call-overload]
+        first, self.seen = self.seen, 0
+        return ((self.epoch, int(i)) for i in islice(super().__iter__(), first, None))  # type: ignore[call-overload]
 
 
 class PictureData(lightning.LightningDataModule):
@@ -111,12 +123,12 @@ class PictureData(lightning.LightningDataModule):
     ) -> None:
         super().__init__()
         self.path, self.recipe = str(path), recipe
-        self.num_workers = min(len(os.sched_getaffinity(0)), MOST_WORKERS) if num_workers is None else num_workers
+        self.num_workers = min(suggested_max_num_workers(1), MOST_WORKERS) if num_workers is None else num_workers
         self.skipped: list[Skipped] = []
         self._strict = strict
         splits, beside = open_splits(path), None if val is None else open_splits(val)
-        train, test = first_of(splits, WHOLE, "train"), splits.get("test")
-        held_out = splits.get("val") if beside is None else first_of(beside, WHOLE, "val", "test", "train")
+        (_, train), test = first_of(splits, WHOLE, "train"), splits.get("test")
+        held_out = splits.get("val") if beside is None else first_of(beside, WHOLE, "val", "test", "train")[1]
         check_classes(train, held_out, test)
         train = self._readable(train)
         if held_out is None:
@@ -151,7 +163,8 @@ class PictureData(lightning.LightningDataModule):
         return ("val", self.val_pictures) if self.test_pictures is None else ("test", self.test_pictures)
 
     def train_dataloader(self) -> DataLoader[tuple[Tensor, int]]:
-        return self._loader(self.train_dataset, EpochSampler.of(self.trainer, len(self.train_dataset), self.recipe))
+        sampler = EpochSampler.of(self.trainer, len(self.train_dataset), self.recipe, self.batch_size)
+        return self._loader(self.train_dataset, sampler)
 
     def val_dataloader(self) -> DataLoader[tuple[Tensor, int]]:
         return self._loader(self.val_dataset, None)
@@ -171,15 +184,6 @@ class PictureData(lightning.LightningDataModule):
         kept, skipped = readable(pictures, channels, strict=self._strict, num_workers=self.num_workers)
         self.skipped += [found for found in (*pictures.hidden, *skipped) if found not in self.skipped]
         return kept
-
-
-def first_of(splits: dict[str, Pictures], *wanted: str) -> Pictures:
-    """The first of the `wanted` splits that there is; else a DataError."""
-    for name in wanted:
-        if name in splits:
-            return splits[name]
-    where = next(iter(splits.values())).where
-    raise DataError(f"{where}: expected split {' or '.join(wanted)}, found {', '.join(splits)}; name another path")
 
 
 def check_classes(train: Pictures, val: Pictures | None, test: Pictures | None) -> None:

@@ -18,7 +18,7 @@ from vitzoo.factory import create
 from vitzoo.model import ViT
 from vitzoo.train.check import readable
 from vitzoo.train.inference import outputs
-from vitzoo.train.pictures import WHOLE, Pictures, Skipped, open_splits
+from vitzoo.train.pictures import WHOLE, Pictures, Skipped, first_of, open_splits
 
 BINS = 15  # of the calibration error (Guo et al. 2017, https://arxiv.org/abs/1706.04599, section 5)
 SYNSET = re.compile(r"n[0-9]{8}")
@@ -214,14 +214,11 @@ def opened(
     """The first of `splits` that the data has: its name, its readable pictures, and those that are left out."""
     if isinstance(data, Pictures):
         return splits[0], data, ()
-    found = open_splits(data)
-    name = next((name for name in splits if name in found), None)
-    if name is None:
-        raise DataError(f"{data}: expected split {' or '.join(splits)}, found {', '.join(found)}; name one of these")
-    kept, skipped = readable(found[name], in_chans, strict=strict, num_workers=num_workers)
+    name, pictures = first_of(open_splits(data), *splits)
+    kept, skipped = readable(pictures, in_chans, strict=strict, num_workers=num_workers)
     if not len(kept):
         raise DataError(f"{data}: none of {len(skipped)} pictures can be read; the first: {skipped[0].reason}")
-    return name, kept, (*found[name].hidden, *skipped)
+    return name, kept, (*pictures.hidden, *skipped)
 
 
 def matched(pictures: Pictures, names: tuple[str, ...]) -> tuple[str, ...]:

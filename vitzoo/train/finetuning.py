@@ -36,9 +36,12 @@ def finetune(
     num_nodes: int = 1,
     strict_data: bool = False,
     num_workers: int | None = None,
+    checkpoint_steps: int | None = None,
     **overrides: Any,
 ) -> Path:
     """Train `model` on pictures in folders and write all results into `output`; returns the native file in it.
+
+    Of several processes the first writes the results; the others return when the training ends.
 
     Args:
         model: what `vitzoo.create` takes, or a model at hand, which stays as it is.
@@ -51,6 +54,7 @@ def finetune(
         devices, strategy, accelerator, num_nodes: as Lightning's Trainer takes them; strategy "fsdp" is FSDP2.
         strict_data: a picture that cannot be read is an error; else it is left out and listed in the report.
         num_workers: processes that load pictures.
+        checkpoint_steps: save not only after each epoch but after every so many steps.
 
     Raises:
         DataError: pictures that cannot be trained on.
@@ -70,8 +74,9 @@ def finetune(
     tuner.facts = {"model": start["model"], "classes": list(pictures.classes), "counts": list(pictures.counts)}
     make_optimizer(vit, recipe)  # Lightning makes it later, when the folder is there already
     with quiet():
-        parts = parts_of_a_step(recipe, machines, tuner, pictures)
-        trainer = make_trainer(folder, recipe, machines, parts)
+        # The features of a whole step always fit.
+        parts = 1 if kind is HeadTuner else parts_of_a_step(recipe, machines, tuner, pictures)
+        trainer = make_trainer(folder, recipe, machines, parts, checkpoint_steps)
     size = batch_size(recipe, sum(pictures.counts), trainer.world_size, parts)
 
     checkpoint = _claimed(folder, recipe, tuner.facts, resume)
@@ -79,15 +84,17 @@ def finetune(
         seen = FeatureData(pictures, vit.to(trainer.strategy.root_device)) if kind is HeadTuner else pictures
         seen.batch_size = size
         trainer.fit(tuner, datamodule=seen, ckpt_path=checkpoint, weights_only=True)
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()  # the first process goes on alone and waits for nobody
         if trainer.is_global_zero:
             trained = build(model, recipe, pictures.classes) if kind is ShardedFineTuner else vit
             _load(trained, folder / (LAST if recipe.keep == "last" else BEST))
             if adapted is not None:
-                save_adapter(adapted, folder / "adapter")
+                if not (folder / "adapter").exists():  # a run that was killed here has written it whole
+                    save_adapter(adapted, folder / "adapter")
                 trained = merge(adapted)
             write(trained.cpu().eval(), folder, recipe, start, str(data))
             write_report(folder, trained.to(trainer.strategy.root_device), pictures, recipe)
-        trainer.strategy.barrier()
     return folder / "model.safetensors"
 
 

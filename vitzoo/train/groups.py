@@ -64,7 +64,8 @@ def param_groups(model: ViT, recipe: Recipe) -> list[Group]:
                 "layer": layers[name],
                 "lr": peak * recipe.layer_decay ** (last - layers[name]),
                 "weight_decay": recipe.weight_decay if decays else 0.0,
-                **({"use_fallback": True} if fallback else {}),
+                # With Nesterov's momentum timm would turn AdamW into NAdamW.
+                **({"use_fallback": True, "nesterov": False} if fallback else {}),
             },
         )
         group["params"].append(parameter)

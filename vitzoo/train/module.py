@@ -35,7 +35,6 @@ class FineTuner(lightning.LightningModule):
     """
 
     weights: Tensor | None
-    finite: Tensor
 
     def __init__(self, model: ViT, recipe: Recipe, class_counts: Sequence[int]) -> None:
         super().__init__()
@@ -50,7 +49,10 @@ class FineTuner(lightning.LightningModule):
         )
         weights = balanced(class_counts) if recipe.class_weights is ClassWeights.BALANCED else None
         self.register_buffer("weights", weights, persistent=False)
-        self.register_buffer("finite", torch.tensor(True), persistent=False)
+        # Summed here, since Lightning forgets its own means when a run goes on in the middle of an epoch. No buffer: an
+        # average of the weights would average it too.
+        self.loss_sum = torch.zeros(())
+        self.batches = 0
         self.top1 = MulticlassAccuracy(classes, average="micro")
         self.top5 = MulticlassAccuracy(classes, average="micro", top_k=min(5, classes))
 
@@ -67,14 +69,15 @@ class FineTuner(lightning.LightningModule):
         each = F.cross_entropy(logits.float(), targets, self.weights, reduction="none", label_smoothing=smoothing)
         return each.mean()
 
-    def on_train_epoch_start(self) -> None:
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         recipe = self.recipe
+        if batch_idx == 0:
+            self.loss_sum = torch.zeros((), device=self.device)
+            self.batches = 0
         if recipe.patch_drop_rate:
             dropping = self.current_epoch < recipe.patch_drop_until * recipe.epochs
             drop: Any = self.model.patch_drop
             drop.prob = recipe.patch_drop_rate if dropping else 0.0
-
-    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         seed_step(self.recipe.seed, self.current_epoch, batch_idx, self.global_rank)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -82,25 +85,31 @@ class FineTuner(lightning.LightningModule):
         if self.mix is not None:
             x, targets = self.mix(x, targets)
         loss = self.loss(self(x), targets)
-        self.finite &= loss.detach().isfinite()
-        self.log("train_loss", loss.detach(), on_step=False, on_epoch=True, sync_dist=True, batch_size=len(x))
+        self.loss_sum = self.loss_sum.to(loss.device) + loss.detach()
+        self.batches += 1
         return loss
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         if (batch_idx + 1) % LOOK_EVERY == 0:
-            self.check_finite()
+            self.mean_loss()
 
-    def on_train_epoch_end(self) -> None:
-        self.check_finite()  # before Lightning saves
+    def on_validation_epoch_start(self) -> None:
+        self.log("train_loss", self.mean_loss(), prog_bar=True)
+        self.log("lr", self.trainer.optimizers[0].param_groups[-1]["lr"])
 
-    def check_finite(self) -> None:
-        """A TrainingError, on all processes, if a loss since the start was not finite on one of them."""
-        bad = self.trainer.strategy.reduce((~self.finite).float(), reduce_op="sum")
-        if bad > 0:
+    def mean_loss(self) -> Tensor:
+        """The mean loss of this epoch so far, over all processes.
+
+        Raises:
+            TrainingError: on all processes, if a loss was not finite on one of them.
+        """
+        mean: Tensor = self.trainer.strategy.reduce(self.loss_sum / max(self.batches, 1), reduce_op="mean")
+        if not mean.isfinite():
             raise TrainingError(
                 f"the loss became NaN or infinite in epoch {self.current_epoch + 1}, at step {self.global_step} or "
                 "before; lower lr, raise warmup_epochs, or set clip_norm or precision 32-true"
             )
+        return mean
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         x, targets = batch
@@ -111,7 +120,13 @@ class FineTuner(lightning.LightningModule):
             self.log(name, metric, on_epoch=True, prog_bar=name == "val_top1", batch_size=len(x))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["facts"] = self.facts
+        self.mean_loss()  # what is not finite is not saved
+        summed = self.trainer.strategy.reduce(self.loss_sum.clone(), reduce_op="mean")
+        checkpoint |= {"facts": self.facts, "loss_sum": summed.item(), "batches": self.batches}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.batches = checkpoint["batches"]
+        self.loss_sum = torch.tensor(checkpoint["loss_sum"])
 
     def configure_optimizers(self) -> dict[str, Any]:  # type: ignore[override]
         optimizer = make_optimizer(self.model, self.recipe)

@@ -14,16 +14,16 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from vitzoo.errors import DataError
-from vitzoo.transform import load_image
+from vitzoo.train.bands import load_bands
+from vitzoo.transform import MODES, Pixels, load_image
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".jp2")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".npy")
 SPLITS = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validation"), "val"),
@@ -61,11 +61,11 @@ class Pictures:
     def __len__(self) -> int:
         return len(self.numbers)
 
-    def load(self, i: int, in_chans: int = 3) -> Image.Image:
-        """The i-th picture, upright, mode RGB or L; an ImageError if it cannot be read."""
+    def load(self, i: int, in_chans: int = 3) -> Image.Image | Pixels:
+        """The i-th picture, upright, mode RGB or L, or an array of other channels; an ImageError if it is damaged."""
         file, _ = self.reader[int(self.numbers[i])]
         with file:
-            return load_image(file, in_chans)
+            return load_image(file, in_chans) if in_chans in MODES else load_bands(file, self.names[i], in_chans)
 
     def take(self, chosen: npt.NDArray[np.int64]) -> "Pictures":
         """Those of the given places, in that order."""
@@ -97,12 +97,23 @@ def open_splits(source: str | os.PathLike[str]) -> dict[str, Pictures]:
     """
     kind, _, rest = str(source).partition("/")
     if kind.lower() == "hfds":
-        return _from_hfds(rest)
+        from vitzoo.train.hfds import open_dataset
+
+        return open_dataset(rest)
     if kind.lower() == "wds":
         from vitzoo.train.shards import open_shards
 
         return open_shards(rest)
     return _from_files(Path(source))
+
+
+def first_of(splits: dict[str, Pictures], *wanted: str) -> tuple[str, Pictures]:
+    """The first of the `wanted` splits that there is, and its name; else a DataError."""
+    for name in wanted:
+        if name in splits:
+            return name, splits[name]
+    where, expected = next(iter(splits.values())).where, " or ".join(name for name in wanted if name != WHOLE)
+    raise DataError(f"{where}: expected split {expected}, found {', '.join(splits)}; name another split or path")
 
 
 def _from_files(root: Path) -> dict[str, Pictures]:
@@ -160,38 +171,6 @@ def _by_split(root: Path, reader: Any, fingerprint: str) -> dict[str, Pictures]:
     }
 
 
-def _from_hfds(name: str) -> dict[str, Pictures]:
-    """A dataset of the hub or a local one, as the datasets library loads it."""
-    name, _, settings = name.partition("?")
-    options = dict(parse_qsl(settings, strict_parsing=bool(settings)))
-    with reading_errors(f"hfds/{name}", needs="datasets"):
-        from datasets import get_dataset_split_names
-        from timm.data.readers import create_reader
-
-        found = {SPLITS.get(split): split for split in get_dataset_split_names(name)}
-        if None in found or not found:
-            raise DataError(
-                f"hfds/{name}: expected splits named {', '.join(SPLITS)}, found {', '.join(found.values())}"
-            )
-        readers = {key: create_reader(f"hfds/{name}", split=split, **options) for key, split in found.items() if key}
-        splits = {}
-        for key, reader in readers.items():
-            classes = tuple(reader.class_to_idx)
-            if not classes:
-                raise DataError(
-                    f"hfds/{name}: column '{reader.label_key}' has no class names; name a ClassLabel column"
-                )
-            targets = np.fromiter(reader.iter_targets(), dtype=np.int64, count=len(reader))
-            if (targets < 0).any():
-                continue  # a split whose classes are kept secret, as test splits sometimes are
-            names = [f"{found[key]}/{i}" for i in range(len(reader))]
-            print_of = str(reader.dataset._fingerprint)
-            splits[key] = Pictures(
-                f"hfds/{name}", reader, classes, names, targets, np.arange(len(reader), dtype=np.int64), print_of
-            )
-    return splits
-
-
 @contextmanager
 def reading_errors(where: str, needs: str | None = None) -> Iterator[None]:
     """What readers raise becomes one DataError that names the source."""
@@ -199,7 +178,7 @@ def reading_errors(where: str, needs: str | None = None) -> Iterator[None]:
         yield
     except ImportError as error:
         raise DataError(f"{where}: {error}; pip install {needs}") from None
-    except (OSError, EOFError, ValueError, KeyError, RuntimeError, tarfile.TarError) as error:
+    except (OSError, EOFError, ValueError, TypeError, KeyError, RuntimeError, tarfile.TarError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{where}: cannot be read: {reason}; check that it is whole and laid out as expected") from None
 

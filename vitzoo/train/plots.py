@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
+from PIL import Image
 
 from vitzoo.train.evaluation import Evaluation
 from vitzoo.weights.files import replacing
@@ -92,6 +93,8 @@ def mistakes(evaluation: Evaluation, path: Path, in_chans: int = 3) -> None:
         axes.set_axis_off()
     for axes, mistake in zip(figure.axes, found, strict=False):
         picture = evaluation.pictures.load(mistake.number, in_chans)
+        if not isinstance(picture, Image.Image):  # of many channels the first is shown
+            picture = Image.fromarray(np.uint8(picture[..., 0] * (1 if picture.dtype == np.uint8 else 255)))
         picture.thumbnail((THUMBNAIL, THUMBNAIL))
         axes.imshow(picture, cmap="gray" if picture.mode == "L" else None, interpolation="nearest")
         taken, name = f"{mistake.probability:.0%} sure: {mistake.predicted}", f"is: {mistake.name}"

@@ -78,7 +78,7 @@ class FeatureData(lightning.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[tuple[Tensor, int]]:
         dataset = FeatureDataset(self.train_features)
-        sampler = EpochSampler.of(self.trainer, len(dataset), self.recipe)
+        sampler = EpochSampler.of(self.trainer, len(dataset), self.recipe, self.batch_size)
         return DataLoader(dataset, self.batch_size, sampler=sampler, collate_fn=_as_it_is)
 
     def val_dataloader(self) -> DataLoader[tuple[Tensor, int]]:

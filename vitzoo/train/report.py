@@ -4,8 +4,8 @@ import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from vitzoo.docs.markdown import page, table
 from vitzoo.errors import LicenseError
+from vitzoo.markdown import page, table
 from vitzoo.model import ViT
 from vitzoo.model_card import write_card
 from vitzoo.train import plots
@@ -38,7 +38,7 @@ def write_report(output: Path, vit: ViT, data: PictureData, recipe: Recipe) -> E
         card = f"There is no model card: {error}."
     text = page(
         [f"# {output.resolve().name}"],
-        [_summary(found, vit, recipe, data)],
+        [_summary(found, vit, len(history), data)],
         ["## Result"],
         [*table(("", "value"), _numbers(found), numbers=("value",))],
         ["![loss and accuracy over the epochs](curves.png)"],
@@ -64,12 +64,12 @@ def read_history(path: Path) -> list[dict[str, float]]:
         return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
 
 
-def _summary(found: Evaluation, vit: ViT, recipe: Recipe, data: PictureData) -> str:
+def _summary(found: Evaluation, vit: ViT, epochs: int, data: PictureData) -> str:
     origin = (vit.origin or "A model").partition(" sha256:")[0]
+    part = "test" if found.split == "test" else "validation"
     return (
-        f"{origin[:1].upper()}{origin[1:]}, on {sum(data.counts):,} pictures of {len(data.classes)} classes for {recipe.epochs} epochs. Of "
-        f"{len(found.targets):,} {'test' if found.split == 'test' else 'validation'} pictures {found.top1:.2%} are "
-        "recognised."
+        f"{origin[:1].upper()}{origin[1:]}, on {sum(data.counts):,} pictures of {len(data.classes)} classes for "
+        f"{epochs} epochs. Of {len(found.targets):,} {part} pictures {found.top1:.2%} are recognised."
     )
 
 

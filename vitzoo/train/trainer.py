@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import lightning
@@ -17,7 +18,7 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 from lightning.pytorch.tuner.tuning import Tuner
 
 from vitzoo.errors import TrainingError
-from vitzoo.train.callbacks import Bar, History, Patience
+from vitzoo.train.callbacks import Bar, History, MiddleCheckpoint, Patience
 from vitzoo.train.checkpoints import BEST, LAST, WholeFileIO
 from vitzoo.train.recipe import Recipe
 
@@ -42,15 +43,25 @@ def quiet() -> Iterator[None]:
     log.setLevel(logging.WARNING)
     try:
         with warnings.catch_warnings():
-            for text in ("LeafSpec", "does not have many workers", "logging interval", "exists and is not empty"):
+            for text in (
+                "LeafSpec",
+                "does not have many workers",
+                "logging interval",
+                "exists and is not empty",
+                "dataloader is not resumable",
+            ):
                 warnings.filterwarnings("ignore", f".*{text}")
             yield
     finally:
         log.setLevel(level)
 
 
-def make_trainer(folder: Path, recipe: Recipe, machines: Machines, parts: int) -> lightning.Trainer:
+def make_trainer(
+    folder: Path, recipe: Recipe, machines: Machines, parts: int, checkpoint_steps: int | None = None
+) -> lightning.Trainer:
     """A Trainer that logs and saves into `folder`; an optimiser step takes `parts` batches.
+
+    It saves after each epoch, and after every `checkpoint_steps` in the middle of one.
 
     Raises:
         TrainingError: devices that are not there, or a recipe that the strategy cannot do.
@@ -60,7 +71,9 @@ def make_trainer(folder: Path, recipe: Recipe, machines: Machines, parts: int) -
         raise TrainingError("strategy fsdp goes without ema_decay and lora; use ddp, or leave them out")
     strategy: Any = machines.strategy
     if sharded:
-        count = int(machines.devices) * machines.num_nodes
+        if not isinstance(machines.devices, int):
+            raise TrainingError(f"strategy fsdp needs the number of devices, found '{machines.devices}'")
+        count = machines.devices * machines.num_nodes
         strategy = ModelParallelStrategy(count, 1, save_distributed_checkpoint=False)
     try:
         return lightning.Trainer(
@@ -73,7 +86,7 @@ def make_trainer(folder: Path, recipe: Recipe, machines: Machines, parts: int) -
             accumulate_grad_batches=parts,
             gradient_clip_val=recipe.clip_norm,
             deterministic=recipe.deterministic,
-            callbacks=_callbacks(folder, recipe),
+            callbacks=_callbacks(folder, recipe, checkpoint_steps),
             logger=TensorBoardLogger(folder, name="tensorboard", version=""),
             plugins=[WholeFileIO()],
             default_root_dir=folder,
@@ -86,7 +99,7 @@ def make_trainer(folder: Path, recipe: Recipe, machines: Machines, parts: int) -
         raise TrainingError(f"devices or strategy: {' '.join(str(error).split())}") from None
 
 
-def _callbacks(folder: Path, recipe: Recipe) -> list[Callback]:
+def _callbacks(folder: Path, recipe: Recipe, checkpoint_steps: int | None) -> list[Callback]:
     found: list[Callback] = [History(folder / "metrics.csv")]
     if sys.stderr.isatty():
         found.append(Bar())
@@ -96,6 +109,8 @@ def _callbacks(folder: Path, recipe: Recipe) -> list[Callback]:
         found.append(Patience("val_top1", mode="max", patience=recipe.early_stopping))
     saving: dict[str, Any] = {"dirpath": (folder / LAST).parent, "save_on_train_epoch_end": True}
     saving["enable_version_counter"] = False
+    if checkpoint_steps is not None:
+        found.append(MiddleCheckpoint(folder / LAST, checkpoint_steps))
     if recipe.keep == "best":
         found.append(ModelCheckpoint(filename=Path(BEST).stem, monitor="val_top1", mode="max", **saving))
     # The last of all, so that it holds the state of the others after this epoch.
@@ -113,20 +128,22 @@ def parts_of_a_step(
         return recipe.accumulate
     if machines.devices != 1 or machines.num_nodes != 1:
         raise TrainingError("accumulate auto is for one device; give a number")
-    trial = lightning.Trainer(
-        accelerator=machines.accelerator,
-        devices=1,
-        precision=recipe.precision,
-        max_epochs=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-    )
-    fits = Tuner(trial).scale_batch_size(
-        tuner, datamodule=data, init_val=min(8, recipe.batch_size), max_val=recipe.batch_size
-    )
+    with TemporaryDirectory() as folder:
+        trial = lightning.Trainer(
+            accelerator=machines.accelerator,
+            devices=1,
+            precision=recipe.precision,
+            max_epochs=1,
+            default_root_dir=folder,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+        )
+        fits = Tuner(trial).scale_batch_size(
+            tuner, datamodule=data, init_val=min(8, recipe.batch_size), max_val=recipe.batch_size
+        )
     assert fits is not None
     return next(parts for parts in range(1, recipe.batch_size + 1) if _divides(recipe, parts, fits))
 

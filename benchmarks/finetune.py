@@ -12,6 +12,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -47,6 +48,7 @@ def run(name: str, out: Path, options: list[str]) -> dict[str, str]:
     folder = out / name.replace(" ", "_")
     command = ["vitzoo", "finetune", *options, "--output", str(folder)]
     if not (folder / "row.json").exists():
+        shutil.rmtree(folder, ignore_errors=True)  # of a run that was stopped
         start = time.perf_counter()
         process = subprocess.Popen([sys.executable, "-c", "from vitzoo.cli import main; main()", *command[1:]])
         _, status, usage = os.wait4(process.pid, 0)

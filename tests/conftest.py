@@ -66,7 +66,6 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub
             monkeypatch.setattr(constants, name, value)
         for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "VITZOO_CACHE", "VITZOO_LOCK", "VITZOO_MIRROR"):
             monkeypatch.delenv(name, raising=False)
-        for module in ("vitzoo.weights.hub", "vitzoo.weights.download"):
-            monkeypatch.setattr(f"{module}.PAUSE", 0.01)
+        monkeypatch.setattr("vitzoo.weights.failures.PAUSE", 0.01)
         monkeypatch.chdir(tmp_path)  # a lock in the working directory would be in force
         yield server

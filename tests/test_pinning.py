@@ -1,7 +1,10 @@
 """`vitzoo.lock`: exactly the pinned bytes, or an error; what has changed is shown."""
 
+import contextlib
 import hashlib
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,7 +16,7 @@ import vitzoo
 from vitzoo import pinning
 from vitzoo.errors import WeightsError
 from vitzoo.weights.failures import Mismatch
-from vitzoo.weights.lockfile import read_lock
+from vitzoo.weights.lockfile import Pin, read_lock
 
 REPO = "timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k"
 NAME = "vit_ti16.augreg_in21k_ft_in1k"
@@ -118,6 +121,23 @@ def test_shards_are_pinned_one_by_one(hub: LoopbackHub, tmp_path: Path) -> None:
     vitzoo.create("hf-hub:org/repo")
 
 
+def test_pins_that_two_write_at_once_are_both_kept(hub: LoopbackHub, tiny, monkeypatch) -> None:
+    names = [f"hf-hub:org/{name}" for name in ("one", "two")]
+    for name in names:
+        hub.add(name.removeprefix("hf-hub:"), {"model.safetensors": tiny})
+    both, resolve = threading.Barrier(2), pinning.resolve
+
+    def slowly(name: str) -> Pin:
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both.wait(timeout=0.3)  # both are here at once only where nothing keeps them apart
+        return resolve(name)
+
+    monkeypatch.setattr(pinning, "resolve", slowly)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda name: pinning.pin([name], LOCK), names))
+    assert sorted(read_lock(LOCK).entries) == names
+
+
 def test_check_shows_what_moved_and_update_takes_it(hub: LoopbackHub, weights, run) -> None:
     hub.add(REPO, {"model.safetensors": weights[0]})
     run("pin", NAME)
@@ -137,6 +157,15 @@ def test_check_shows_what_moved_and_update_takes_it(hub: LoopbackHub, weights, r
     assert read_lock(LOCK).entries[NAME].files[0].sha256 == hashlib.sha256(weights[1]).hexdigest()
 
 
+def test_offline_there_is_nothing_to_compare_with(hub: LoopbackHub, weights, run, monkeypatch) -> None:
+    hub.add(REPO, {"model.safetensors": weights[0]})
+    run("pin", NAME)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    checked = run("pin", "--check")
+    assert checked.code == 2
+    assert "the hub has to be asked for this, and HF_HUB_OFFLINE is set" in checked.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -145,6 +174,7 @@ def test_check_shows_what_moved_and_update_takes_it(hub: LoopbackHub, weights, r
         (["--check"], "cannot be read: No such file or directory; write it with `vitzoo pin`"),
         (["vit_b17"], "did you mean"),
         (["hf-hub:org/none"], "there is no repository org/none"),
+        (["vit_nano4", "--lock", "none/vitzoo.lock"], "none/vitzoo.lock cannot be written: No such file"),
         (["hf-hub:org/none@main"], "leave '@main' out"),
         (["vit_nano4"], None),
     ],

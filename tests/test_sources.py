@@ -5,8 +5,9 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ import vitzoo
 from vitzoo.errors import RegistryError, WeightsError
 from vitzoo.pinning import pin
 from vitzoo.storage import prefetch
-from vitzoo.weights.failures import Absent, Mismatch, NotCached
+from vitzoo.weights.failures import Absent, Mismatch, NotCached, Unreachable
 from vitzoo.weights.sources import SourceFailed, parse_address
 
 DIGEST = hashlib.sha256(checkpoint()).hexdigest()
@@ -78,6 +79,23 @@ class TestHub:
         b.offline()
         assert is_probe(b.create(f"hf://{REPO}/{FILE}@{revision}"), seed)
 
+    def test_names_of_branches(self, b: Bench) -> None:
+        """A slash makes a folder in the cache, and then there is no place for a branch of that folder's name."""
+        for number, branch in enumerate(("refs/pr/1", "next/one", "next"), 1):
+            b.hub.add(REPO, {FILE: checkpoint(number)}, branch=branch)
+            for _ in range(2):
+                assert is_probe(b.create(f"hf-hub:{REPO}@{branch}"), number)
+        b.offline()
+        assert is_probe(b.create(f"hf-hub:{REPO}@next/one"), 2)
+        with pytest.raises(NotCached, match=f"run `vitzoo cache prefetch hf-hub:{NAME}@next` where there is a network"):
+            b.create(f"hf-hub:{REPO}@next")
+        with pytest.raises(
+            NotCached, match="run `vitzoo cache prefetch hf-hub:org/other@next` where there is a network"
+        ):
+            b.create("hf-hub:org/other@next")
+        b.offline(False)
+        assert is_probe(b.create(f"hf-hub:{NAME}@next"), 3)
+
     def test_main_moves_between_two_creates(self, b: Bench) -> None:
         assert is_probe(b.create())
         b.hub.add(REPO, {FILE: checkpoint(1)})
@@ -136,6 +154,12 @@ class TestHub:
         with pytest.raises(RegistryError, match="is in no repository of the hub, so it has no revision 'v1'"):
             b.create(f"hf-hub:{NAME}@v1")
 
+    def test_info_of_a_repository(self, b: Bench, run: Callable[..., Any]) -> None:
+        b.hub.add("org/folder", {FILE: checkpoint()})
+        shown = run("info", "hf-hub:org/folder")
+        assert shown.code == 0
+        assert "served by hf://org/folder/model.safetensors@" in shown.out
+
     def test_token(self, b: Bench) -> None:
         """From the file that `hf auth login` writes."""
         b.hub.gate(REPO, "hf_granted")
@@ -154,6 +178,20 @@ class TestAddresses:
         (kept,) = (b.home / "vitzoo" / "urls").rglob("*.safetensors")
         assert kept.name == "probe.safetensors"
 
+    def test_what_is_secret_in_it_is_not_kept(self, b: Bench) -> None:
+        address = b.hub.url(URL_FILE, checkpoint())
+        model = b.create(f"{address.replace('//', '//ann:hunter2@')}?signature=hunter2")
+        assert is_probe(model)
+        assert model.origin == f"{address} sha256:{DIGEST}"
+        assert "hunter2" not in str(model.load_report)
+
+    def test_a_page_that_is_not_said_to_be_one(self, b: Bench) -> None:
+        """Without a digest nothing else would keep it from being cached as weights."""
+        address = b.hub.url(URL_FILE, b"\n<!DOCTYPE html><html>log in</html>")
+        with pytest.raises(Unreachable, match="answered with a web page, perhaps a login page of this network"):
+            b.create(address)
+        assert not [path for path in (b.home / "vitzoo" / "urls").rglob("*") if path.is_file()]
+
     @pytest.mark.filterwarnings("ignore::vitzoo.weights.held.DamagedFile")
     def test_another_digest_is_another_file(self, b: Bench) -> None:
         address = b.hub.url(URL_FILE, checkpoint())
@@ -168,9 +206,15 @@ class TestAddresses:
             assert path.parent.parent == cache_folder() / "urls"
             assert re.fullmatch(r"[\w-][\w.-]*", path.name)
 
-    @pytest.mark.parametrize("text", ["hf://org/repo", "hf://repo", "hf://org/repo/", "hf:///x/y"])
+    @pytest.mark.parametrize(
+        "text",
+        [
+            *("hf://org/repo", "hf://repo", "hf://org/repo/", "hf:///x/y", "s3://host/x.pth"),
+            *("https://", "https:///x.pth", "https://host", "https://host/", "http://[::1/x.pth", "https://host:x/y"),
+        ],
+    )
     def test_no_address(self, text: str) -> None:
-        with pytest.raises(WeightsError, match="expected hf://org/repo/file@revision"):
+        with pytest.raises(WeightsError, match=r"is no address .*; expected (hf://org/repo/file|https://host/file)"):
             parse_address(text)
 
 
@@ -237,6 +281,17 @@ class TestMirror:
         with pytest.raises(NotCached, match=r"run `vitzoo cache prefetch hf://org/other/x.npz` where there is a net"):
             b.create("hf://org/other/x.npz")
 
+    @pytest.mark.parametrize("name", ["hf://org/repo/../../../x.npz", "https://x/a/../../../b", "https://x/%2e%2e%2fb"])
+    def test_leads_nowhere_else(self, b: Bench, mirror: Path, name: str) -> None:
+        with pytest.raises(WeightsError, match=r"its place in a mirror: .* is no plain name"):
+            b.create(name)
+
+    def test_files_that_differ_by_the_query(self, b: Bench, mirror: Path) -> None:
+        address = b.hub.endpoint + URL_FILE
+        assert is_probe(b.create(address))
+        with pytest.raises(NotCached):
+            b.create(f"{address}?version=2")
+
     def test_is_not_mounted(self, b: Bench, tmp_path: Path) -> None:
         b.monkeypatch.setenv("VITZOO_MIRROR", str(tmp_path / "gone"))
         with pytest.raises(WeightsError, match=r"VITZOO_MIRROR names .*gone, which is no folder; mount or correct it"):
@@ -292,6 +347,43 @@ class TestLock:
         with pytest.raises(Mismatch, match="is not the file that was promised"):
             locked.create()
         assert locked.hub.count("GET", WEIGHTS) == 0
+
+    @pytest.mark.parametrize("name", [f"hf-hub:{REPO}", f"hf-hub:{NAME}", "hf-hub:org/folder"])
+    def test_another_revision_than_the_pinned_one(self, locked: Bench, name: str) -> None:
+        locked.hub.add("org/folder", {FILE: checkpoint()})
+        if name == "hf-hub:org/folder":
+            pin([name], locked.home / "vitzoo.lock")
+        locked.asked()
+        with pytest.raises(WeightsError, match=r"revision refs/pr/1 was asked for, and vitzoo.lock, .* has \w{40}"):
+            locked.create(f"{name}@refs/pr/1")
+        assert locked.asked() == []
+
+    def test_bundled_weights(self, locked: Bench) -> None:
+        """They need no pin; where they have one it counts."""
+        vitzoo.create("vit_nano4.cifar10", pretrained=True)
+        path = locked.home / "vitzoo.lock"
+        pin(["vit_nano4"], path)
+        vitzoo.create("vit_nano4.cifar10", pretrained=True)
+        lock = json.loads(path.read_text())
+        lock["entries"]["vit_nano4.cifar10"]["files"][0]["sha256"] = "0" * 64
+        path.write_text(json.dumps(lock))
+        with pytest.raises(Mismatch, match="install the version of vitzoo that the lock is for"):
+            vitzoo.create("vit_nano4.cifar10", pretrained=True)
+
+    def test_every_pinned_file_is_needed(self, locked: Bench, tmp_path: Path) -> None:
+        """A mirror without the configuration would give another model."""
+        locked.hub.add("org/folder", {FILE: checkpoint(), "config.json": b"{}"})
+        pin(["hf-hub:org/folder"], locked.home / "vitzoo.lock")
+        prefetch("hf-hub:org/folder", tmp_path / "mirror")
+        locked.monkeypatch.setenv("VITZOO_MIRROR", str(tmp_path / "mirror"))
+        locked.offline()
+        model = locked.create("hf-hub:org/folder")
+        assert is_probe(model)
+        assert str(tmp_path / "mirror") in model.origin
+        shutil.rmtree(locked.home / "hub")
+        (tmp_path / "mirror/hf/org/folder/config.json").unlink()
+        with pytest.raises(WeightsError, match=r"config.json is in the lock, and is not beside .*mirror"):
+            locked.create("hf-hub:org/folder")
 
     def test_names_it_does_not_have(self, locked: Bench) -> None:
         with pytest.raises(WeightsError, match=r"is not in vitzoo.lock, which is in force; add it with `vitzoo pin hf"):

@@ -82,6 +82,7 @@ HUB = {
     "500 for the file always": Case(Status(500), ALWAYS, "HHGHGHGHG", Unreachable, "status 500; try again later"),
     "503 for its head once": Case(Status(503), 1, "HHHG", method="HEAD"),
     "503 for all": Case(Status(503), ALWAYS, "HHHH", Unreachable, "status 503; try again later", method="*"),
+    "403 for all": Case(Status(403), ALWAYS, "H", Unreachable, "status 403; log in", method="*"),
     "429 always": Case(Status(429), ALWAYS, "HHHH", Unreachable, "too many requests", method="*"),
     "hangs before its head": Case(Hanging(), 1, "HHHG", method="HEAD"),
     "hangs always": Case(Hanging(), ALWAYS, "HHHH", Unreachable, "did not answer in time.*HF_HUB_ETAG", method="*"),
@@ -342,7 +343,7 @@ class TestOffline:
                 b.create(address)
         assert b.asked() == []
 
-    @pytest.mark.parametrize("fault", [Status(503), Hanging(), Closed(), HtmlPage(), WrongETag("x")])
+    @pytest.mark.parametrize("fault", [Status(503), Status(403), Hanging(), Closed(), HtmlPage(), WrongETag("x")])
     def test_a_verified_copy_stands_in_for_a_hub_that_fails(self, b: Bench, fault: Fault) -> None:
         b.create()
         b.asked()
@@ -397,6 +398,16 @@ class TestDisk:
             b.create(address)
         assert b.leftovers() == []
         assert b.asked() == (["HEAD"] if kind == "hub" else ["GET"])
+
+    @pytest.mark.parametrize("kind", ["hub", "url"])
+    def test_a_cache_that_is_no_folder(self, b: Bench, kind: str) -> None:
+        (b.home / "vitzoo").write_bytes(b"")
+        address = f"hf://{REPO}/{FILE}" if kind == "hub" else b.hub.url(URL_FILE, checkpoint())
+        with pytest.raises(
+            WeightsError, match=r"(File exists|Not a directory): .*/vitzoo.*; check HF_HOME and VITZOO_C"
+        ):
+            b.create(address)
+        assert b.asked() == (["HEAD"] if kind == "hub" else [])
 
     @pytest.mark.parametrize(
         ("number", "message"),

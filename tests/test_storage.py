@@ -57,6 +57,68 @@ def test_list_shows_names_sizes_and_addresses(hub: LoopbackHub, weights, tiny, r
     assert "not in the cache" in run("cache", "list", "vit_h14").err
 
 
+def test_names_of_what_is_cached(hub: LoopbackHub, tiny, run) -> None:
+    """By its address, also where no entry of the registry has it; a name that is not there is never passed over."""
+    address = hub.url("/x.safetensors", tiny)
+    new = hub.add("org/repo", {"model.safetensors": tiny, "other.safetensors": tiny}, branch="next")
+    main = hub.add("org/repo", {"model.safetensors": tiny})
+    files = ["hf://org/repo/model.safetensors", "hf://org/repo/other.safetensors@next"]
+    assert run("cache", "prefetch", address, *files, "hf-hub:org/repo@next").code == 0
+
+    def listed(*names: str) -> list[str]:
+        return [row["address"] for row in json.loads(run("cache", "list", "--json", *names).out)]
+
+    assert listed(files[0]) == sorted(f"{files[0]}@{commit}" for commit in (main, new))
+    assert listed(files[1]) == [f"hf://org/repo/other.safetensors@{new}"]
+    assert listed("hf-hub:org/repo@next") == [f"hf://org/repo/{name}.safetensors@{new}" for name in ("model", "other")]
+    assert len(listed("hf-hub:org/repo")) == 3
+    assert [Path(path).name for path in listed(f"{address}#sha256=00000000")] == ["x.safetensors"]
+    assert "hf-hub:org/none: not in the cache" in run("cache", "list", "hf-hub:org/repo", "hf-hub:org/none").err
+    assert "did you mean" in run("cache", "prune", "vit_b17").err
+    shown = run("cache", "prune", "--dry-run", files[1], "hf-hub:org/repo@next", address).out.splitlines()
+    assert shown == [f"hf://org/repo@{new}", str(storage.cached([address])[0].path)]
+    run("cache", "prune", files[1], address)
+    assert listed() == [f"{files[0]}@{main}"]
+
+
+def test_a_damaged_file_of_two_commits(hub: LoopbackHub, tiny, run) -> None:
+    """It is one file on the disk; put aside it is gone from both, and the repository is still listed."""
+    for branch in ("main", "next"):
+        hub.add("org/repo", {"model.safetensors": tiny, "notes.md": branch.encode()}, branch=branch)
+        run("cache", "prefetch", f"hf://org/repo/model.safetensors@{branch}")
+    run("cache", "prefetch", "hf://org/repo/notes.md")
+    damage(storage.cached()[0].path)
+    checked = run("cache", "verify", "--json")
+    assert checked.code == 1
+    assert [row["state"] for row in json.loads(checked.out)] == ["damaged", "damaged"]
+    assert storage.cached() == []
+    fetched = json.loads(run("cache", "prefetch", "--json", "hf://org/repo/model.safetensors").out)
+    assert [Path(one["path"]).read_bytes() for one in fetched] == [tiny]
+    assert len(storage.cached()) == 1
+
+
+def test_verify_knows_a_download_without_a_digest_from_its_first_check(hub: LoopbackHub, tiny, run) -> None:
+    run("cache", "prefetch", hub.url("/x.safetensors", tiny))
+    assert run("cache", "verify").out.startswith("ok  ")
+    damage(storage.cached()[0].path)
+    assert run("cache", "verify").out.startswith("damaged  ")
+
+
+def test_a_mirror_that_cannot_be_written(hub: LoopbackHub, tiny, run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    failed = run("cache", "prefetch", hub.url("/x.safetensors", tiny), "--mirror", tmp_path / "file")
+    assert (failed.code, len(failed.err.splitlines())) == (2, 1)
+    assert "file cannot be written: " in failed.err
+
+
+def test_a_record_that_cannot_be_read_is_tidied_up(hub: LoopbackHub, tiny, run) -> None:
+    run("cache", "prefetch", hub.url("/x.safetensors", tiny))
+    (record,) = (Path(constants.HF_HOME) / "vitzoo" / "digests").iterdir()
+    record.write_text("{")
+    assert run("cache", "prune").out.startswith(str(record))
+    assert not record.exists()
+
+
 def test_verify_finds_damage_that_size_and_time_do_not_show(hub: LoopbackHub, weights, run) -> None:
     hub.add(REPO, {"model.safetensors": weights})
     vitzoo.create("vit_ti16", pretrained=True)

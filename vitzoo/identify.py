@@ -118,7 +118,7 @@ def obtain(name: str, allow_licenses: Collection[str] | None = None) -> tuple[st
         if not named:
             raise RegistryError(f"{full} is in no repository of the hub, so it has no revision '{revision}'")
         sources = [source.model_copy(update={"revision": revision, "sha256": None}) for source in named]
-    return full, fetch(full, sources)
+    return full, fetch(full, sources, revision or None if name.startswith(HUB) else None)
 
 
 def _registered(full: str, fetched: Fetched, file: TensorFile, given: Mapping[str, Any]) -> Identified:

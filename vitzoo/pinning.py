@@ -7,7 +7,9 @@ from pathlib import Path
 from vitzoo import registry
 from vitzoo.errors import RegistryError, WeightsError
 from vitzoo.spec import BundledSource, HubSource, Source, UrlSource
+from vitzoo.weights.cache import locked
 from vitzoo.weights.download import url_file
+from vitzoo.weights.failures import explained
 from vitzoo.weights.held import Held, Promise
 from vitzoo.weights.hub import Remote, ask, hub_folder, license_of, obtain
 from vitzoo.weights.hub_cache import address, offline, shards_of
@@ -44,17 +46,17 @@ def pin(names: Iterable[str], path: Path, update: bool = False) -> list[Change]:
     Raises:
         RegistryError, WeightsError: a name that cannot be resolved; the file is not changed then.
     """
-    lock = read_lock(path) if path.exists() else Lock()
-    entries, changes = dict(lock.entries), []
-    for name in names:
-        key = _key(name)
-        if key in entries and not update:
-            continue
-        found = resolve(key)
-        changes += _compared(key, entries.get(key), found)
-        entries[key] = found
-    if changes:
-        write_lock(path, Lock(entries=entries))
+    with explained(str(path), "the cache"), locked(str(path.resolve())):  # what another process pins meanwhile stays
+        lock = read_lock(path) if path.exists() else Lock()
+        entries, changes = dict(lock.entries), []
+        for key in dict.fromkeys(map(_key, names)):
+            if key in entries and not update:
+                continue
+            found = resolve(key)
+            changes += _compared(key, entries.get(key), found)
+            entries[key] = found
+        if changes:
+            write_lock(path, Lock(entries=entries))
     return changes
 
 

@@ -1,5 +1,6 @@
 """What is on this disk: listed, checked, tidied up, and fetched in advance."""
 
+import contextlib
 import shutil
 import time
 from collections import defaultdict
@@ -12,10 +13,10 @@ from vitzoo import registry
 from vitzoo.errors import WeightsError
 from vitzoo.identify import obtain
 from vitzoo.spec import HubSource, UrlSource
-from vitzoo.weights.cache import cache_folder, hash_file, locked, orphaned_records, quarantine, url_path
+from vitzoo.weights.cache import cache_folder, hash_file, locked, orphaned_records, quarantine, recorded, url_path
 from vitzoo.weights.files import replacing
 from vitzoo.weights.held import Promise
-from vitzoo.weights.hub_cache import address, promise_by_name
+from vitzoo.weights.hub_cache import address, commit_of, promise_by_name
 from vitzoo.weights.lockfile import lock_in_force, read_lock
 from vitzoo.weights.mirror import SUMS, place_in_mirror, sums
 from vitzoo.weights.sources import HUB, Fetched, parse_address
@@ -59,20 +60,23 @@ def cached(names: Collection[str] = ()) -> list[Cached]:
                     promises[str(url_path(place))] = Promise(source.sha256)
     rows = [*_hub_files(known), *_url_files(known, promises)]
     if names:
-        wanted = {_full(name) for name in names}
-        rows = [row for row in rows if wanted & {*row.names, row.address.partition("@")[0], _repo(row.address)}]
-        if not rows:
-            raise WeightsError(f"{', '.join(sorted(wanted))}: not in the cache; `vitzoo cache list` shows what is")
+        wanted = {_key(name): name for name in names}
+        if absent := sorted(wanted.keys() - set[str]().union(*map(_keys, rows))):
+            shown = ", ".join(wanted[key] for key in absent)
+            raise WeightsError(f"{shown}: not in the cache; `vitzoo cache list` shows what is")
+        rows = [row for row in rows if wanted.keys() & _keys(row)]
     return rows
 
 
 def verify(row: Cached) -> str | None:
     """Read a file again; what is wrong with it, or None. A damaged one goes to quarantine, and is fetched when needed.
 
-    Records of earlier checks count for nothing here.
+    A record of an earlier check counts only for a download of which nobody else states a digest.
     """
     from vitzoo.weights.files import open_tensors
 
+    if not row.path.is_file():
+        return "it is not there (any more): another commit has the same file, and it was put aside"
     digest = hash_file(row.path)
     wanted = row.promise.sha256
     wrong = f"sha256 {wanted} was expected, {digest} found" if wanted and not digest.startswith(wanted) else None
@@ -113,21 +117,27 @@ def old_commits() -> list[Commit]:
     ]
 
 
-def remove(rows: Sequence[Cached], commits: Sequence[Commit], paths: Sequence[Path]) -> int:
-    """Delete files, commits and leftovers; returns the bytes that were freed."""
+def holders(rows: Sequence[Cached]) -> tuple[list[Commit], list[Path]]:
+    """What goes with these files: the whole commits of the hub's cache that hold them, and vitzoo's own files."""
+    commits = [Commit(_repo(row), row.address.rpartition("@")[2]) for row in rows if _hub(row)]
+    return list(dict.fromkeys(commits)), [row.path for row in rows if not _hub(row)]
+
+
+def remove(commits: Collection[Commit], paths: Sequence[Path]) -> int:
+    """Delete commits and files; returns the bytes that were freed."""
     from huggingface_hub import constants, scan_cache_dir
 
     freed = 0
-    ids = {one.commit for one in commits} | {row.address.rpartition("@")[2] for row in rows if _hub(row)}
-    if ids:
-        strategy = scan_cache_dir(constants.HF_HUB_CACHE).delete_revisions(*ids)
+    if commits:
+        strategy = scan_cache_dir(constants.HF_HUB_CACHE).delete_revisions(*(one.commit for one in commits))
         freed += strategy.expected_freed_size
         strategy.execute()
-    for path in [*paths, *(row.path for row in rows if not _hub(row))]:
-        freed += path.stat().st_size
-        path.unlink()
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):  # another process tidies up, too
+            freed += path.stat().st_size
+            path.unlink()
     for record in orphaned_records():
-        record.unlink()
+        record.unlink(missing_ok=True)
     return freed
 
 
@@ -143,9 +153,12 @@ def prefetch(name: str, mirror: Path | None = None) -> Fetched:
     place = place_in_mirror(source)
     if place is not None:
         start = place.rpartition("/")[0]
-        with locked(str(mirror.resolve())):
-            for held in fetched.files:
-                _copy(held.path, mirror, f"{start}/{held.path.name}", held.sha256)
+        try:
+            with locked(str(mirror.resolve())):
+                for held in fetched.files:
+                    _copy(held.path, mirror, f"{start}/{held.path.name}", held.sha256)
+        except OSError as error:
+            raise WeightsError(f"the mirror {mirror} cannot be written: {error}; give another folder") from error
     return fetched
 
 
@@ -194,21 +207,37 @@ def _url_files(known: dict[str, list[str]], promises: dict[str, Promise]) -> Ite
             continue
         place, found = places.get(str(path), str(path)), path.stat()
         promise = promises.get(str(path), Promise())
+        promise = promise if promise.digest else Promise(recorded(path))
         yield Cached(tuple(known.get(place, ())), place, path, found.st_size, found.st_atime, promise)
 
 
-def _full(name: str) -> str:
-    if parse_address(name) is not None:
+def _keys(row: Cached) -> set[str]:
+    """All that a row is known by."""
+    keys = {*row.names, row.address, str(row.path)}
+    if _hub(row):
+        place, _, commit = row.address.partition("@")
+        keys |= {place, f"{HUB}{_repo(row)}", f"{HUB}{_repo(row)}@{commit}"}
+    return keys
+
+
+def _key(name: str) -> str:
+    """What a row of that name is known by; of a branch, by the commit that it was at."""
+    match parse_address(name):
+        case UrlSource(url=url):
+            return str(url_path(url))
+        case HubSource(repo=repo, file=file, revision=revision):
+            return address(repo, file, revision and (commit_of(repo, revision) or revision))
+    repo, _, revision = name.removeprefix(HUB).partition("@")
+    if name.startswith(HUB) and revision:
+        return f"{HUB}{repo}@{commit_of(repo, revision) or revision}"
+    if name.startswith(HUB) and not registry.knows(repo):
         return name
-    repo = name.removeprefix(HUB)
-    if not registry.knows(repo):
-        return f"{HUB}{repo}"
     found = registry.resolve(repo)
     return found.name if found.tag else registry.default_entry(found.model) or found.name
 
 
-def _repo(place: str) -> str:
-    return HUB + "/".join(place.removeprefix("hf://").split("/")[:2]) if place.startswith("hf://") else place
+def _repo(row: Cached) -> str:
+    return "/".join(row.address.removeprefix("hf://").partition("@")[0].split("/")[:2])
 
 
 def _hub(row: Cached) -> bool:

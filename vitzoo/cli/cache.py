@@ -60,31 +60,39 @@ def prune(
     names: Annotated[list[str] | None, typer.Argument(help="weights to delete, too")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="show what would go; delete nothing")] = False,
 ) -> None:
-    """Delete quarantine, abandoned downloads and commits that no branch is at; and the weights that are named."""
+    """Delete quarantine, abandoned downloads and commits that no branch is at; and the weights that are named.
+
+    Of weights from the hub the whole commit goes, with all of its files.
+    """
     from vitzoo import storage
 
-    rows = storage.cached(names) if names else []
-    commits, paths = storage.old_commits(), storage.leftovers()
-    lines = [row.address for row in rows]
-    lines += [f"hf://{repo}@{commit}" for repo, commit in commits]
-    lines += [str(path) for path in paths]
+    commits, paths = storage.holders(storage.cached(names) if names else [])
+    commits = list(dict.fromkeys([*commits, *storage.old_commits()]))
+    paths += storage.leftovers()
+    lines = [f"hf://{repo}@{commit}" for repo, commit in commits] + [str(path) for path in paths]
     print("\n".join(lines) if lines else "nothing to delete")
     if lines and not dry_run:
-        print(f"{bytes_in_words(storage.remove(rows, commits, paths))} freed")
+        print(f"{bytes_in_words(storage.remove(commits, paths))} freed")
 
 
 @app.command()
 def prefetch(
     names: Annotated[list[str], typer.Argument(help="models, weights, hf-hub:org/repo or addresses")],
     mirror: Annotated[Path | None, typer.Option(help="also copy into this folder, for VITZOO_MIRROR")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Fetch weights now, so that later nothing needs the network."""
     from vitzoo import storage
 
+    found = []
     for name in names:
         fetched = storage.prefetch(name, mirror)
         size = sum(held.size for held in fetched.files)
-        print(f"{name}: {bytes_in_words(size)}, {fetched.origin}")
+        found.append({"name": name, "origin": fetched.origin, "path": str(fetched.path), "size": size})
+        if not as_json:
+            print(f"{name}: {bytes_in_words(size)}, {fetched.origin}")
+    if as_json:
+        print(json.dumps(found, indent=2))
 
 
 def bytes_in_words(count: int) -> str:

@@ -75,7 +75,9 @@ def list_(
 
 
 def info(
-    name: Annotated[str, typer.Argument(help="a model, model.tag, an alias, or a checkpoint")],
+    name: Annotated[
+        str, typer.Argument(help="a model, model.tag, an alias, or a checkpoint: a path, an address, hf-hub:org/repo")
+    ],
     layout: Annotated[str | None, typer.Option(help="a checkpoint's layout; found out if not given")] = None,
     like: Like = None,
     settings: Set = None,
@@ -83,7 +85,7 @@ def info(
 ) -> None:
     """Show what a model is: the shape of every stage, parameters, multiply-adds, weights; a file's load report."""
     report = None
-    if is_file(name):
+    if is_file(name) or (name.startswith("hf-hub:") and not registry.knows(name)):
         from vitzoo.factory import create
 
         model = create(name, layout=layout, like=like, **fields(settings))

@@ -33,15 +33,10 @@ def sha256_of(path: Path) -> str:
 
     Where the record cannot be written, as in a cache that is mounted read-only, the file is read each time.
     """
+    if (known := recorded(path)) is not None:
+        return known
     real = path.resolve()
-    stamp = _stamp(real)
-    record = _record(real)
-    try:
-        known = json.loads(record.read_bytes())
-        if known["stamp"] == stamp and re.fullmatch("[0-9a-f]{64}", known["sha256"]):
-            return str(known["sha256"])
-    except (OSError, ValueError, LookupError, TypeError):
-        known = None  # no record, or none that can be read: the file itself tells
+    stamp, record = _stamp(real), _record(real)
     digest = hash_file(real)
     if _stamp(real) == stamp:
         with contextlib.suppress(OSError):
@@ -52,13 +47,29 @@ def sha256_of(path: Path) -> str:
     return digest
 
 
+def recorded(path: Path) -> str | None:
+    """The digest that was computed earlier; None if there is none, or size or time of change are others since."""
+    real = path.resolve()
+    stamp = _stamp(real)
+    try:
+        known = json.loads(_record(real).read_bytes())
+        if known["stamp"] == stamp and re.fullmatch("[0-9a-f]{64}", known["sha256"]):
+            return str(known["sha256"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return None  # no record, or none that can be read: the file itself tells
+    return None
+
+
 def orphaned_records() -> list[Path]:
-    """Records of files that are gone."""
-    return [
-        record
-        for record in (cache_folder() / "digests").glob("[!.]*.json")
-        if not Path(json.loads(record.read_bytes())["path"]).exists()
-    ]
+    """Records of files that are gone, and those that cannot be read."""
+
+    def serves(record: Path) -> bool:
+        try:
+            return Path(json.loads(record.read_bytes())["path"]).exists()
+        except (OSError, ValueError, LookupError, TypeError):
+            return False
+
+    return [record for record in (cache_folder() / "digests").glob("[!.]*.json") if not serves(record)]
 
 
 def hash_file(path: Path) -> str:
@@ -81,6 +92,7 @@ def quarantine(path: Path) -> Path:
     """Move a file out of the cache, so that nobody takes it for good and somebody can look at it.
 
     Where the hub's cache merely points to a wrong file, which itself is whole, the pointer goes and that file stays.
+    Else all that points to the file goes with it: the hub's client lists no repository in which one leads nowhere.
     """
     real = path.resolve()
     digest = hash_file(real)
@@ -90,6 +102,9 @@ def quarantine(path: Path) -> Path:
     kept = cache_folder() / "quarantine" / f"{digest[:16]}-{path.name}"
     kept.parent.mkdir(parents=True, exist_ok=True)
     shutil.move(real, kept)
+    for link in (real.parent.parent / "snapshots").rglob("*") if path.is_symlink() else ():
+        if link.is_symlink() and link.resolve() == real:
+            link.unlink(missing_ok=True)
     _record(real).unlink(missing_ok=True)
     return kept
 

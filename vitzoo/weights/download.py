@@ -6,21 +6,28 @@ huggingface_hub: proxies and certificates are taken from the environment as ther
 """
 
 import re
-import shutil
-import time
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from vitzoo.errors import WeightsError
 from vitzoo.weights.cache import locked, url_path
-from vitzoo.weights.failures import Absent, Mismatch, NotCached, Unreachable, explain, explained, retry_after
+from vitzoo.weights.failures import (
+    PASSING,
+    Absent,
+    Mismatch,
+    NotCached,
+    Unreachable,
+    check_room,
+    explain,
+    explained,
+    looks_like_a_page,
+    pause,
+    retry_after,
+)
 from vitzoo.weights.held import NOTHING, Held, Promise, obtained
 
 TRIES = 5  # in a row that brought no byte
-PAUSE = 0.5  # seconds before the second try; doubled for each one after
-LONGEST_PAUSE = 30.0  # seconds, also where the server asks for more
-RETRIED = {408, 425, 429, 500, 502, 503, 504}
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
@@ -37,11 +44,17 @@ def url_file(url: str, promise: Promise = NOTHING, offline: bool = False) -> Hel
     path = url_path(url)
     wrong = promise.broken(path) if path.is_file() else "it is not in the cache"
     if wrong is None:
-        return Held(path, url)
+        return Held(path, _address(url))
     if offline:
         raise (Mismatch if path.is_file() else NotCached)(f"{url}: {wrong}, and HF_HUB_OFFLINE is set")
     with explained(url, str(path.parent)), locked(url):
-        return Held(obtained(lambda again: _get(url, path, promise), promise, url), url)
+        return Held(obtained(lambda again: _get(url, path, promise), promise, url), _address(url))
+
+
+def _address(url: str) -> str:
+    """What a report and a model may keep of it: no password, and no query, which may be a signature."""
+    split = urlsplit(url)
+    return urlunsplit((split.scheme, split.netloc.rpartition("@")[2], split.path, "", ""))
 
 
 def _get(url: str, path: Path, promise: Promise) -> Path:
@@ -60,7 +73,7 @@ def _get(url: str, path: Path, promise: Promise) -> Path:
             idle = 0 if partial.is_file() and partial.stat().st_size > before else idle + 1
             if not isinstance(failure, Unreachable) or idle >= TRIES:
                 raise failure from error
-            time.sleep(min(PAUSE * 2**idle if failure.after is None else failure.after, LONGEST_PAUSE))
+            pause(failure, max(idle, 1))
     return path
 
 
@@ -85,12 +98,8 @@ def _stream(url: str, partial: Path, promise: Promise) -> None:
         total = None if length is None or "Content-Encoding" in response.headers else start + int(length)
         if total is not None and promise.size is not None and total != promise.size:
             raise Mismatch(f"{url}: {promise.size:,} bytes were expected, and the server has {total:,}")
-        free = shutil.disk_usage(partial.parent).free
-        if total is not None and total - start > free:
-            raise WeightsError(
-                f"{url}: the disk is full: {total - start:,} bytes are needed in {partial.parent}, {free:,} are free; "
-                "free space (`vitzoo cache prune`) or set HF_HOME to another disk"
-            )
+        if total is not None:
+            check_room(url, partial.parent, total - start)
         with (
             partial.open("ab" if start else "wb") as file,
             tqdm(  # type: ignore[no-untyped-call]
@@ -104,6 +113,10 @@ def _stream(url: str, partial: Path, promise: Promise) -> None:
                 bar.update(len(chunk))
     if total is not None and partial.stat().st_size != total:
         raise Unreachable(f"{url}: {total:,} bytes were announced and {partial.stat().st_size:,} came; try again")
+    if looks_like_a_page(partial):
+        partial.unlink()
+        _validator(partial).unlink(missing_ok=True)
+        raise Unreachable(_page(url))
 
 
 def _check_answer(url: str, response: Any) -> None:
@@ -111,7 +124,7 @@ def _check_answer(url: str, response: Any) -> None:
     status, server = response.status_code, urlsplit(url).netloc
     if urlsplit(url).scheme == "https" and any(r.url.scheme != "https" for r in (*response.history, response)):
         raise Absent(f"{url}: {server} redirects to plain http, where the file can be changed on its way")
-    if status in RETRIED:
+    if status in PASSING:
         later = Unreachable(f"{url}: {server} answered with status {status}; try again later")
         later.after = retry_after(response.headers.get("Retry-After"))
         raise later
@@ -122,7 +135,7 @@ def _check_answer(url: str, response: Any) -> None:
     if status not in (200, 206):
         raise Absent(f"{url}: {server} does not have it (status {status}); check the address, or pass a local file")
     if response.headers.get("Content-Type", "").startswith("text/html"):
-        raise Unreachable(f"{url}: {server} answered with a web page, perhaps a login page of this network")
+        raise Unreachable(_page(url))
 
 
 def _start(url: str, response: Any, partial: Path, have: int) -> int:
@@ -144,6 +157,10 @@ def _keep_validator(partial: Path, response: Any) -> None:
         _validator(partial).unlink(missing_ok=True)
     else:
         _validator(partial).write_text(validator, encoding="utf-8")
+
+
+def _page(url: str) -> str:
+    return f"{url}: {urlsplit(url).netloc} answered with a web page, perhaps a login page of this network"
 
 
 def _validator(partial: Path) -> Path:

@@ -3,7 +3,9 @@
 import email.utils
 import errno
 import json
+import shutil
 import ssl
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -13,6 +15,10 @@ from vitzoo.errors import WeightsError
 
 FULL = {errno.ENOSPC, errno.EDQUOT}
 DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
+PASSING = {408, 425, 429, 500, 502, 503, 504}  # statuses that another try may not meet
+PAUSE = 0.5  # seconds before the second try; doubled for each one after
+LONGEST_PAUSE = 30.0  # seconds, also where the server asks for more
+MORE_ROOM = "free space (`vitzoo cache prune`) or set HF_HOME to another disk"
 
 
 class NotCached(WeightsError):
@@ -24,6 +30,10 @@ class Unreachable(WeightsError):
 
     after: float | None = None
     """Seconds, where the server says when to come again."""
+
+
+class Refused(Unreachable):
+    """An answer that says nothing about the file and stays the same: only another source may do better."""
 
 
 class Absent(WeightsError):
@@ -46,10 +56,12 @@ def explain(error: Exception, place: str, server: str) -> WeightsError:
     numbers = {one.errno for one in _chain(error) if isinstance(one, OSError) and not isinstance(one, ssl.SSLError)}
     names = {base.__name__ for one in _chain(error) for base in type(one).__mro__}
     if numbers & FULL:
-        return WeightsError(f"{place}: the disk is full; free space (`vitzoo cache prune`) or set HF_HOME to another")
+        return WeightsError(f"{place}: the disk is full; {MORE_ROOM}")
     if numbers & DENIED:
         where = next((one.filename for one in _chain(error) if isinstance(one, OSError) and one.filename), "the cache")
         return WeightsError(f"{place}: no permission for {where}; set HF_HOME to a folder of your own")
+    if isinstance(error, OSError) and error.filename is not None:
+        return Unreachable(f"{place}: {error.strerror}: {error.filename}; check HF_HOME and VITZOO_CACHE")
     if any(isinstance(one, ssl.SSLCertVerificationError) for one in _chain(error)) or _says(error, "CERTIFICATE_VER"):
         return WeightsError(
             f"{place}: the certificate of {server} is not trusted; behind a proxy of your company set SSL_CERT_FILE to "
@@ -67,7 +79,8 @@ def explain(error: Exception, place: str, server: str) -> WeightsError:
     response = getattr(error, "response", None)
     status = getattr(response, "status_code", None)
     if response is not None and status is not None:
-        failure = Unreachable(f"{place}: {server} answered with status {status}; {_advice(status)}")
+        kind = Unreachable if status in PASSING else Refused
+        failure = kind(f"{place}: {server} answered with status {status}; {_advice(status)}")
         failure.after = retry_after(response.headers.get("Retry-After"))
         return failure
     said = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -82,6 +95,20 @@ def explained(place: str, server: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise explain(error, place, server) from error
+
+
+def pause(failure: Unreachable, tries: int) -> None:
+    """Wait before another try, after so many in vain."""
+    time.sleep(min(PAUSE * 2 ** (tries - 1) if failure.after is None else failure.after, LONGEST_PAUSE))
+
+
+def check_room(place: str, folder: Path, size: int) -> None:
+    """Refuse a download that does not fit on the disk of `folder`, which need not be there yet, before it begins."""
+    free = shutil.disk_usage(next(one for one in (folder, *folder.parents) if one.exists())).free
+    if size > free:
+        raise WeightsError(
+            f"{place}: the disk is full: {size:,} bytes are needed in {folder}, {free:,} are free; {MORE_ROOM}"
+        )
 
 
 def retry_after(header: str | None) -> float | None:
@@ -108,7 +135,7 @@ def _advice(status: int) -> str:
         return "too many requests: wait a while, or log in (`hf auth login`)"
     if status in (401, 403):
         return "log in (`hf auth login`) or ask for access"
-    return "try again later"
+    return "try again later" if status in PASSING else "check the address (HF_ENDPOINT) and proxies"
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

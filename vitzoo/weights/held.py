@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vitzoo.weights.cache import git_blob_of, quarantine, sha256_of
-from vitzoo.weights.failures import Mismatch, looks_like_a_page
+from vitzoo.weights.failures import Mismatch, explain, looks_like_a_page
 
 
 class DamagedFile(UserWarning):
@@ -43,9 +43,14 @@ class Promise:
     def broken(self, path: Path) -> str | None:
         """What is wrong with a file, in words; None if it is what was promised."""
         try:
-            size = path.stat().st_size
+            return self._broken(path)
         except FileNotFoundError:
             return "it is not there"  # or no more: another process has put it aside
+        except OSError as error:
+            raise explain(error, str(path), "the disk") from error
+
+    def _broken(self, path: Path) -> str | None:
+        size = path.stat().st_size
         if self.size is not None and size != self.size:
             return f"{self.size:,} bytes were expected, {size:,} found{_page(path)}"
         if self.sha256 is not None and not (found := sha256_of(path)).startswith(self.sha256):

@@ -5,16 +5,25 @@ an ETag for a file name. So the commit is settled first, what the hub says is lo
 fetched by commit and compared with the digest that the hub (or a pin) gives, and only then does `refs/main` move.
 """
 
-import shutil
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import chain, repeat
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from vitzoo.errors import WeightsError
 from vitzoo.weights.cache import locked
-from vitzoo.weights.failures import Absent, Mismatch, NotCached, Unreachable, explain, explained
+from vitzoo.weights.failures import (
+    Absent,
+    Mismatch,
+    NotCached,
+    Refused,
+    Unreachable,
+    check_room,
+    explain,
+    explained,
+    pause,
+)
 from vitzoo.weights.held import NOTHING, Held, Promise, obtained
 from vitzoo.weights.hub_cache import (
     COMMIT,
@@ -35,8 +44,6 @@ from vitzoo.weights.hub_cache import (
 
 T = TypeVar("T")
 TRIES = 4
-PAUSE = 0.5  # seconds before the second try; doubled for each one after
-LONGEST_PAUSE = 30.0  # seconds, also where the hub asks for more
 
 
 @dataclass(frozen=True)
@@ -200,14 +207,8 @@ def _download(remote: Remote, force: bool) -> Path:
     from huggingface_hub import constants, hf_hub_download
 
     cache = Path(constants.HF_HUB_CACHE)
-    size = remote.promise.size or 0
-    free = shutil.disk_usage(next(folder for folder in (cache, *cache.parents) if folder.exists())).free
-    if size > free:
-        raise WeightsError(
-            f"{remote.address}: the disk is full: {size:,} bytes are needed in {cache}, {free:,} are free; free space "
-            "(`vitzoo cache prune`) or set HF_HOME to another disk"
-        )
-    tries = iter((force, True, True, True))
+    check_room(remote.address, cache, remote.promise.size or 0)
+    forced = chain((force,), repeat(True))  # a part that an old client left behind would spoil a plain retry
 
     def fetch() -> str:
         return hf_hub_download(
@@ -215,7 +216,7 @@ def _download(remote: Remote, force: bool) -> Path:
             remote.file,
             revision=remote.commit,
             endpoint=constants.ENDPOINT,
-            force_download=next(tries),  # a part that an old client left behind would spoil a plain retry
+            force_download=next(forced),
         )
 
     path = Path(_answer(fetch, remote.address, remote.repo, TRIES))
@@ -228,14 +229,14 @@ def _download(remote: Remote, force: bool) -> Path:
 
 def _answer(call: Callable[[], T], place: str, repo: str, tries: int) -> T:
     """What the client gives, asked again after a while where that may help; its errors in our words."""
-    for attempt in range(tries):
+    for attempt in range(1, tries + 1):
         try:
             return call()
         except Exception as error:  # see `explain`: what comes here differs with the client's version
             failure = _hub_failure(error, place, repo)
-            if not isinstance(failure, Unreachable) or attempt == tries - 1:
+            if not isinstance(failure, Unreachable) or isinstance(failure, Refused) or attempt == tries:
                 raise failure from error
-            time.sleep(min(PAUSE * 2**attempt if failure.after is None else failure.after, LONGEST_PAUSE))
+            pause(failure, attempt)
     raise AssertionError("a loop that returns or raises")
 
 
@@ -252,7 +253,7 @@ def _hub_failure(error: Exception, place: str, repo: str) -> WeightsError:
     if isinstance(error, errors.RevisionNotFoundError):
         return Absent(f"{place}: {repo} has no such revision; its commits are at {page}/commits/main")
     if isinstance(error, errors.OfflineModeIsEnabled):
-        return NotCached(f"{place} is not in the cache, and HF_HUB_OFFLINE is set")
+        return NotCached(f"{place}: the hub has to be asked for this, and HF_HUB_OFFLINE is set")
     if isinstance(error, errors.EntryNotFoundError) and not isinstance(error, errors.LocalEntryNotFoundError):
         return Absent(f"{place}: {repo} has no such file; its files are at {page}/tree/main")
     return explain(error, place, constants.ENDPOINT)

@@ -5,6 +5,7 @@ $HF_HUB_CACHE/models--org--repo/{blobs/<digest>, snapshots/<commit>/<file> -> bl
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from vitzoo.errors import WeightsError
@@ -14,6 +15,7 @@ from vitzoo.weights.held import Held, Promise
 
 COMMIT = re.compile("[0-9a-f]{40}")
 SHA256 = re.compile("[0-9a-f]{64}")
+NO_PLACE = (NotADirectoryError, IsADirectoryError)  # for a name below, or at, one that is already there
 
 CONFIGURATION = ("config.json", "preprocessor_config.json", "processor_config.json")
 # What a repository may hold: the first kind of file that is there is taken.
@@ -90,17 +92,20 @@ def commit_of(repo: str, revision: str | None) -> str | None:
         return revision
     try:
         text = (_repo_folder(repo) / "refs" / (revision or "main")).read_text(encoding="utf-8").strip()
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, *NO_PLACE):
         return None
     return text if COMMIT.fullmatch(text) else None
 
 
 def set_ref(repo: str, revision: str, commit: str) -> None:
-    """Remember which commit a branch was at, where all programs that share the cache look for it."""
+    """Remember which commit a branch was at, where all programs that share the cache look for it.
+
+    Of `next` and `next/one`, which git does not have at the same time, the one that was first in the cache stays.
+    """
     path = _repo_folder(repo) / "refs" / revision
     if revision == commit or commit_of(repo, revision) == commit:
         return
-    with explained(address(repo, "", revision), "the cache"):
+    with explained(address(repo, "", revision), "the cache"), suppress(FileExistsError, *NO_PLACE):
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as partial:
             partial.write_text(commit, encoding="utf-8")

@@ -71,22 +71,38 @@ def read_lock(path: Path) -> Lock:
 
 
 def write_lock(path: Path, lock: Lock) -> None:
-    """Write the whole file at once, its names in alphabetical order."""
-    ordered = lock.model_copy(update={"entries": dict(sorted(lock.entries.items()))})
-    with replacing(path) as partial:
-        partial.write_text(ordered.model_dump_json(indent=2) + "\n", encoding="utf-8")
-
-
-def pin_of(name: str) -> Pin | None:
-    """The pin of a name; None if no lock is in force.
+    """Write the whole file at once, its names in alphabetical order.
 
     Raises:
-        WeightsError: a lock is in force and does not name it.
+        WeightsError: it cannot be written.
+    """
+    ordered = lock.model_copy(update={"entries": dict(sorted(lock.entries.items()))})
+    try:
+        with replacing(path) as partial:
+            partial.write_text(ordered.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise WeightsError(
+            f"the lock file {path} cannot be written: {error.strerror}; give another (--lock)"
+        ) from error
+
+
+def pin_of(name: str, revision: str | None = None, bundled: bool = False) -> Pin | None:
+    """The pin of a name; None if no lock is in force.
+
+    `revision` is what the user asked for besides. What is `bundled` with the package need not be in the lock.
+
+    Raises:
+        WeightsError: a lock is in force and does not name it, or has another commit than `revision`.
     """
     path = lock_in_force()
     if path is None:
         return None
     pin = read_lock(path).entries.get(name)
-    if pin is None:
+    if pin is not None and revision not in (None, pin.commit):
+        raise WeightsError(
+            f"{name}: revision {revision} was asked for, and {path}, which is in force, has {pin.commit}; "
+            "leave the revision out, or set VITZOO_LOCK to another lock or to none"
+        )
+    if pin is None and not bundled:
         raise WeightsError(f"{name} is not in {path}, which is in force; add it with `vitzoo pin {name}`")
     return pin

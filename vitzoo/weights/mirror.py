@@ -1,7 +1,7 @@
 """A folder that stands for the network, where `$VITZOO_MIRROR` names one.
 
     hf/org/repo/FILE            files of the hub; hf/org/repo@REVISION/FILE where a source names a revision
-    url/host/path/of/FILE       files from web addresses
+    url/host/path/of/FILE       files from web addresses; FILE@QUERY where there is a query
     SHA256SUMS                  digests as `sha256sum` writes and checks them
 
 `vitzoo cache prefetch NAME... --mirror DIR` writes it; any copy of it will do.
@@ -9,12 +9,13 @@
 
 import os
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from vitzoo.errors import WeightsError
 from vitzoo.spec import HubSource, Source, UrlSource
 from vitzoo.weights.failures import Mismatch
 from vitzoo.weights.held import Held, Promise
+from vitzoo.weights.hub_cache import check_name
 
 ENVIRONMENT = "VITZOO_MIRROR"
 SUMS = "SHA256SUMS"
@@ -35,15 +36,24 @@ def mirror() -> Path | None:
 
 
 def place_in_mirror(source: Source) -> str | None:
-    """Where a source's file lies in a mirror; None for what ships with the package."""
+    """Where a source's file lies in a mirror; None for what ships with the package.
+
+    Raises:
+        WeightsError: a name that would lead elsewhere.
+    """
     match source:
         case HubSource():
             revision = f"@{source.revision}" if source.revision else ""
-            return f"hf/{source.repo}{revision}/{source.file}"
+            place = f"hf/{source.repo}{revision}/{source.file}"
         case UrlSource():
             split = urlsplit(source.url)
-            return f"url/{split.netloc.replace(':', '_')}{unquote(split.path)}"
-    return None
+            port = f"_{split.port}" if split.port is not None else ""
+            query = f"@{quote(split.query, safe='=&')}" if split.query else ""
+            place = f"url/{split.hostname}{port}{unquote(split.path)}{query}"
+        case _:
+            return None
+    check_name(place, "its place in a mirror")
+    return place
 
 
 def mirrored(folder: Path, place: str, promise: Promise) -> Held | None:

@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,8 +11,7 @@ from vitzoo.errors import WeightsError
 from vitzoo.spec import BundledSource, HubSource, Source, UrlSource
 from vitzoo.weights.failures import Mismatch, NotCached
 from vitzoo.weights.held import Held, Promise
-from vitzoo.weights.hub import hub_file, hub_folder
-from vitzoo.weights.hub_cache import CONFIGURATION, REPOSITORY_FILES, address, offline, shards_of
+from vitzoo.weights.hub_cache import COMMIT, CONFIGURATION, REPOSITORY_FILES, address, offline, shards_of
 from vitzoo.weights.lockfile import Pin, pin_of
 from vitzoo.weights.mirror import mirror, mirrored, place_in_mirror
 
@@ -20,6 +19,9 @@ BUNDLED = Path(__file__).parents[1] / "bundled"
 HUB = "hf-hub:"
 HUB_FILE = "hf://"
 WEB = ("https://", "http://")
+
+Way = Callable[[], "list[Held] | None"]
+"""Somewhere to look for files; None if they are not there."""
 
 
 class SourceFailed(UserWarning):
@@ -50,37 +52,21 @@ class Fetched:
         return (f"served by {self.origin}", *self.notes, *dict.fromkeys(found))
 
 
-def fetch(name: str, sources: Sequence[Source]) -> Fetched:
+def fetch(name: str, sources: Sequence[Source], revision: str | None = None) -> Fetched:
     """Verified files of the first source that serves, the mirror's copy before each source itself.
 
     With a lock in force only the pinned source is asked, and only the pinned bytes are taken. `name` is what the user
-    knows the weights by.
+    knows the weights by, `revision` what was asked for with it.
 
     Raises:
         WeightsError: no source serves them; each one's reason is given.
     """
     bundled = isinstance(sources[0], BundledSource)
-    pin, folder = (None, None) if bundled else (pin_of(name), mirror())
+    pin, folder = pin_of(name, revision, bundled), None if bundled else mirror()
     if pin is not None:
         sources = [_pinned(name, pin, sources)]
-    failures: list[WeightsError] = []
-    for source in sources:
-        for way in (_origin,) if folder is None else (partial(_mirror, folder), _origin):
-            try:
-                files = way(source, pin)
-            except WeightsError as error:
-                failures.append(error)
-                continue
-            if files is not None:
-                notes = tuple(f"before it: {error}" for error in failures)
-                if failures:
-                    warnings.warn(f"{name} came from {files[0].address}; {'; '.join(notes)}", SourceFailed, 2)
-                return Fetched(files[0].path, tuple(files), source, notes)
-    if all(isinstance(error, NotCached) for error in failures):
-        raise NotCached(f"{failures[0]}; {_where_to_get(name)}") from failures[0]
-    if len(failures) == 1:
-        raise failures[0]
-    raise WeightsError(f"no source serves {name}: " + "; ".join(f"({n}) {e}" for n, e in enumerate(failures, 1)))
+    ways = (_origin,) if folder is None else (partial(_mirror, folder), _origin)
+    return _first(_named(name, revision), [(source, partial(way, source, pin)) for source in sources for way in ways])
 
 
 def fetch_repo(repo: str, revision: str | None = None) -> Fetched:
@@ -89,23 +75,40 @@ def fetch_repo(repo: str, revision: str | None = None) -> Fetched:
     Raises:
         WeightsError: the repository cannot be had, or holds no weights under the names that are usual.
     """
-    name = f"{HUB}{repo}"
-    pin = pin_of(name)
-    if pin is not None:
-        revision = _agreed(name, revision, pin)
-    try:
-        files = _mirrored_folder(repo, revision) or hub_folder(repo, revision)
-    except NotCached as error:
-        raise NotCached(f"{error}; {_where_to_get(name)}") from error
-    for one in files if pin is not None else ():
-        promise = _promise(None, pin, one.path.name)
-        if (wrong := promise.broken(one.path)) is not None:
-            raise Mismatch(f"{name}: {one.path} is not the file of the lock: {wrong}")
-    return Fetched(files[0].path.parent, tuple(files))
+    from vitzoo.weights.hub import hub_folder
+
+    name, folder = f"{HUB}{repo}", mirror()
+    pin = pin_of(name, revision)
+    ways: list[Way] = [partial(hub_folder, repo, revision if pin is None else pin.commit)]
+    if folder is not None:
+        ways.insert(0, partial(_mirrored_folder, folder, repo, revision))
+    return _first(_named(name, revision), [(None, partial(_as_pinned, pin, way)) for way in ways])
+
+
+def _first(name: str, ways: Sequence[tuple[Source | None, Way]]) -> Fetched:
+    """What the first way gives that gives anything; the reasons of those before it are in its notes."""
+    failures: list[WeightsError] = []
+    for source, way in ways:
+        try:
+            files = way()
+        except WeightsError as error:
+            failures.append(error)
+            continue
+        if files is not None:
+            notes = tuple(f"before it: {error}" for error in failures)
+            if failures:
+                warnings.warn(f"{name} came from {files[0].address}; {'; '.join(notes)}", SourceFailed, 3)
+            path = files[0].path if source is not None else files[0].path.parent
+            return Fetched(path, tuple(files), source, notes)
+    if all(isinstance(error, NotCached) for error in failures):
+        raise NotCached(f"{failures[0]}; {_where_to_get(name)}") from failures[0]
+    if len(failures) == 1:
+        raise failures[0]
+    raise WeightsError(f"no source serves {name}: " + "; ".join(f"({n}) {e}" for n, e in enumerate(failures, 1)))
 
 
 def parse_address(text: str) -> Source | None:
-    """`hf://org/repo/file@revision` or `https://host/file#sha256=digest` as a source; None for anything else.
+    """`hf://org/repo/file@revision` or `https://host/file#sha256=digest` as a source; None for a name or path.
 
     Raises:
         WeightsError: it begins as an address and is none.
@@ -117,10 +120,14 @@ def parse_address(text: str) -> Source | None:
         return HubSource(repo=match[1], file=match[2], revision=match[3], layout="", sha256=None)
     if text.startswith(WEB):
         url, _, fragment = text.partition("#")
+        if not re.fullmatch(r"https?://([^/@]*@)?([\w.-]+|\[[0-9a-f:.]+\])(:\d+)?/.+", url, re.IGNORECASE):
+            raise WeightsError(f"'{text}' is no address of a file; expected https://host/file")
         digest = fragment.removeprefix("sha256=")
         if fragment and not (fragment.startswith("sha256=") and re.fullmatch("[0-9a-f]{8,64}", digest)):
             raise WeightsError(f"'{text}': expected #sha256= and 8 to 64 hexadecimal digits, found '#{fragment}'")
         return UrlSource(kind="url", url=url, layout="", sha256=digest or None)
+    if "://" in text:
+        raise WeightsError(f"'{text}' is no address that is known; expected hf://org/repo/file or https://host/file")
     return None
 
 
@@ -140,10 +147,13 @@ def _origin(source: Source, pin: Pin | None) -> list[Held]:
     match source:
         case BundledSource():
             held = Held(BUNDLED / source.file, place_of(source))
-            if (wrong := Promise(source.sha256).broken(held.path)) is not None:
-                raise Mismatch(f"{held.path}: {wrong}; install vitzoo again")
+            if (wrong := _promise(source, pin, source.file).broken(held.path)) is not None:
+                again = "install vitzoo again" if pin is None else "install the version of vitzoo that the lock is for"
+                raise Mismatch(f"{held.path}: {wrong}; {again}, or see `vitzoo pin --check`")
             return [held]
         case HubSource():
+            from vitzoo.weights.hub import hub_file
+
             revision = source.revision if pin is None else pin.commit
             first = hub_file(source.repo, source.file, revision, _promise(source, pin, source.file))
             folder = source.file.rpartition("/")[0]
@@ -173,11 +183,21 @@ def _mirror(folder: Path, source: Source, pin: Pin | None) -> list[Held] | None:
     return files
 
 
-def _mirrored_folder(repo: str, revision: str | None) -> list[Held] | None:
-    """A repository's weights and configuration from the mirror; None if there is no mirror, or it has no weights."""
-    folder = mirror()
-    if folder is None:
-        return None
+def _as_pinned(pin: Pin | None, way: Way) -> list[Held] | None:
+    """The files of a repository, all of them and as the lock has them."""
+    files = way()
+    if pin is None or files is None:
+        return files
+    for one in files:
+        if (wrong := _promise(None, pin, one.path.name).broken(one.path)) is not None:
+            raise Mismatch(f"{one.path} is not the file of the lock: {wrong}")
+    if missing := {one.file for one in pin.files} - {one.path.name for one in files}:
+        raise Mismatch(f"{min(missing)} is in the lock, and is not beside {files[0].path}")
+    return files
+
+
+def _mirrored_folder(folder: Path, repo: str, revision: str | None) -> list[Held] | None:
+    """A repository's weights and configuration from the mirror; None if it has no weights."""
     for names in REPOSITORY_FILES:
         for name in names:
             source = HubSource(repo=repo, file=name, revision=revision, layout="", sha256=None)
@@ -201,7 +221,12 @@ def _pinned(name: str, pin: Pin, sources: Sequence[Source]) -> Source:
     """The source that a pin is for."""
     for source in sources:
         if place_of(source) == pin.source:
-            _agreed(name, source.revision if isinstance(source, HubSource) else None, pin)
+            revision = source.revision if isinstance(source, HubSource) else None
+            if revision is not None and COMMIT.fullmatch(revision) and revision != pin.commit:
+                raise WeightsError(
+                    f"{name} has the commit {revision} in the registry, and {pin.commit} in the lock; "
+                    f"see `vitzoo pin --check {name}`"
+                )
             return source
     raise WeightsError(
         f"the lock has {name} from {pin.source}, which the registry does not name (any more); "
@@ -209,10 +234,9 @@ def _pinned(name: str, pin: Pin, sources: Sequence[Source]) -> Source:
     )
 
 
-def _agreed(name: str, revision: str | None, pin: Pin) -> str | None:
-    if revision is not None and re.fullmatch("[0-9a-f]{40}", revision) and revision != pin.commit:
-        raise WeightsError(f"{name}: revision {revision} was asked for, and the lock in force has {pin.commit}")
-    return pin.commit
+def _named(name: str, revision: str | None) -> str:
+    """What a user writes for a revision of it."""
+    return name if revision is None else f"{HUB}{name.removeprefix(HUB)}@{revision}"
 
 
 def _where_to_get(name: str) -> str:

@@ -59,6 +59,7 @@ def two_processes(strategy: str, *arguments: object) -> list[subprocess.Complete
 def test_two_processes_give_what_one_gives(strategy: str, alone: Path, data: Path, start: Path, tmp_path: Path) -> None:
     finished = two_processes(strategy, start, data, tmp_path / "out")
     assert [process.returncode for process in finished] == [0, 0], finished[0].stderr
+    assert "recommended" not in finished[0].stderr + finished[1].stderr  # nothing there that a user could not act on
     found, expected = load_file(tmp_path / "out" / "model.safetensors"), load_file(alone)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
     before = load_file(start)

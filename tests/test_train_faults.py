@@ -231,6 +231,20 @@ def test_a_run_that_had_stopped_early_stays_stopped(data: Path, start: Path, tmp
     assert same(tmp_path / "broken", whole)
 
 
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_run_with_one_line(
+    sent: signal.Signals, unbroken: Path, data: Path, start: Path, tmp_path: Path
+) -> None:
+    handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with pytest.MonkeyPatch.context() as patch:
+        die_at_step(6, patch, lambda: os.kill(os.getpid(), sent))
+        with pytest.raises(TrainingError, match=r"stopped from outside\. .*last.ckpt is whole: go on with --resume"):
+            run(start, data, tmp_path / "out", **ALL)
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
+    run(start, data, tmp_path / "out", resume=True, **ALL)
+    assert same(tmp_path / "out", unbroken)
+
+
 def test_a_full_disk_keeps_the_last_good_checkpoint(unbroken: Path, data: Path, start: Path, tmp_path: Path) -> None:
     def full() -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -277,7 +291,9 @@ def test_a_loss_that_is_not_a_number_keeps_the_epoch_before(data: Path, start: P
         patch.setattr(
             FineTuner, "loss", lambda self, *x: original(self, *x) * (float("nan") if self.current_epoch else 1)
         )
-        with pytest.raises(TrainingError, match=r"NaN or infinite in epoch 2.*last.ckpt is whole"):
+        with pytest.raises(
+            TrainingError, match=r"NaN or infinite in epoch 2.*; the last good checkpoint is .*last.ckpt"
+        ):
             run(start, data, tmp_path / "out")
     kept = torch.load(tmp_path / "out" / checkpoints.LAST, weights_only=True)
     assert kept["epoch"] == 0

@@ -6,15 +6,18 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from peft import PeftModel
 from safetensors import safe_open
 from safetensors.torch import load_file
+from signatures import representatives
 from training import CLASSES, run, write_model, write_pictures
 
 import vitzoo
 from vitzoo.errors import DataError, RegistryError, SpecError, TrainingError, VitzooError
+from vitzoo.train.lora import add_lora, merge, save_adapter
 from vitzoo.train.recipe import load_recipe
 from vitzoo.weights.sources import BUNDLED
 
@@ -129,13 +132,23 @@ def test_the_adapter_on_the_pretrained_weights_is_the_merged_model(data: Path, s
     assert (config["r"], config["base_model_name_or_path"]) == (2, str(start))
 
 
-def test_a_probe_on_stored_features_is_a_head_trained_on_the_whole_model(
-    data: Path, start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stored = run(start, data, tmp_path / "stored", "linear_probe", epochs=3)
-    monkeypatch.setattr("vitzoo.train.finetuning.cacheable", lambda recipe: False)
-    whole = run(start, data, tmp_path / "whole", "linear_probe", epochs=3)
-    torch.testing.assert_close(load_file(stored), load_file(whole))
+@pytest.mark.parametrize("name", representatives())
+def test_adapters_fit_each_architecture(name: str, tmp_path: Path) -> None:
+    """Grouped and differential attention, rotary and relative positions: saved, read by peft, merged."""
+    spec = representatives()[name].replace(num_classes=5)
+    base, model = vitzoo.create(spec, generator=0).eval(), vitzoo.create(spec, generator=0)
+    adapted = add_lora(model, load_recipe("lora", lora_rank=2), name)
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for parameter in filter(lambda p: p.requires_grad, model.parameters()):
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    save_adapter(adapted, tmp_path / "adapter")
+    merged = merge(adapted).eval()
+    x = torch.randn(2, spec.in_chans, *spec.img_size)
+    plain = base(x)
+    again = PeftModel.from_pretrained(base, tmp_path / "adapter").eval()
+    torch.testing.assert_close(again(x), merged(x), rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(plain, merged(x), atol=1e-3)
 
 
 def test_another_size_and_other_channels(data: Path, tmp_path: Path) -> None:
@@ -150,6 +163,34 @@ def test_another_size_and_other_channels(data: Path, tmp_path: Path) -> None:
         "origin": vitzoo.create("vit_nano4.cifar10", pretrained=True).origin,
         "sha256": {BUNDLED_FILE.name: before},
     }
+
+
+@pytest.mark.parametrize("in_chans", [4, 12])
+def test_arrays_of_many_channels_and_a_model_that_has_them_already(start: Path, tmp_path: Path, in_chans: int) -> None:
+    drawn = np.random.default_rng(0)
+    for number, name in enumerate("ab"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for i in range(8):
+            pixels = drawn.integers(0, 100, (16, 16, in_chans), dtype=np.uint8)
+            pixels[..., number] += 150
+            np.save(tmp_path / "data" / name / f"{i}.npy", pixels)
+    first = run(start, tmp_path / "data", tmp_path / "first", in_chans=in_chans, lr=1e-2, epochs=4)
+    again = run(first, tmp_path / "data", tmp_path / "again", "linear_probe", batch_size=4)
+    assert vitzoo.create(again).spec.in_chans == in_chans
+    assert vitzoo.evaluate(first, tmp_path / "data").top1 == 1.0
+    with pytest.raises(DataError, match=r"no picture of class 'a' can be read; the first: .*0\.npy"):
+        run(start, tmp_path / "data", tmp_path / "other")
+
+
+@pytest.mark.parametrize("recipe", ["full", "linear_probe", "lora"])
+@pytest.mark.parametrize(
+    "fields", [{"num_classes": 0}, {"dist_token": True, "pool": "cls_dist", "head": "distilled"}], ids=str
+)
+def test_no_classifier_and_two_of_them(fields: dict[str, Any], recipe: str, data: Path, tmp_path: Path) -> None:
+    file = run(write_model(tmp_path / "m.safetensors", **fields), data, tmp_path / "out", recipe, epochs=1, lr=1e-2)
+    heads = {key: value for key, value in load_file(file).items() if key.startswith("head.")}
+    assert len(heads) == (4 if "head" in fields else 2)
+    assert all(value.any() for value in heads.values())
 
 
 def test_a_model_at_hand_is_copied(data: Path, start: Path, tmp_path: Path) -> None:
@@ -212,6 +253,8 @@ def test_the_best_epoch_can_be_kept_and_a_run_can_end_early(data: Path, start: P
             "lora_targets query are not there; the blocks have",
         ),
         ({"devices": 2, "accelerator": "gpu"}, TrainingError, "devices or strategy: No supported gpu backend found"),
+        ({"precision": "16-mixed"}, TrainingError, "16-mixed is not for this device; give precision bf16-mixed"),
+        ({"optimizer": "bnbadam8bit"}, TrainingError, "optimizer bnbadam8bit with .*: .*"),
         ({"checkpoint_steps": 0}, TrainingError, "checkpoint_steps is 0; expected 1 or more"),
         ({"strategy": "fsdp", "devices": "auto"}, TrainingError, "fsdp needs the number of devices, found 'auto'"),
         ({"strategy": "fsdp", "ema_decay": 0.9}, TrainingError, "strategy fsdp goes without ema_decay and lora"),
@@ -236,8 +279,9 @@ def test_an_output_that_is_taken(data: Path, start: Path, tmp_path: Path) -> Non
     run(start, data, tmp_path / "out", epochs=1, warmup_epochs=0)
     with pytest.raises(TrainingError, match="out exists and is not empty; name a new folder, or resume the run in it"):
         run(start, data, tmp_path / "out")
+    other = load_recipe("full", about="for something else")  # which decides nothing
     with pytest.raises(TrainingError, match=r"another recipe: lr 0.0001 \(now 0.5\); give the same"):
-        run(start, data, tmp_path / "out", epochs=1, warmup_epochs=0, lr=0.5, resume=True)
+        run(start, data, tmp_path / "out", other, epochs=1, warmup_epochs=0, lr=0.5, resume=True)
     with pytest.raises(
         TrainingError, match=r"cannot go on: model was .*tiny.safetensors and is vit_nano4.cifar10; give"
     ):
@@ -269,11 +313,23 @@ def test_the_command_line(data: Path, start: Path, tmp_path: Path, capfd: pytest
         assert done.value.code == 0
         shown = capfd.readouterr()
         assert shown.out.strip() == str(out / "model.safetensors")
-        assert "epoch 1/1  loss" in shown.err
+        assert shown.err.startswith("epoch 1/1  loss")
+        assert len(shown.err.splitlines()) == 1
         with pytest.raises(SystemExit) as done:
             main()
         assert done.value.code == 2
         assert capfd.readouterr().err.splitlines()[-1].startswith(f"vitzoo: {out} exists and is not empty")
+
+
+def test_on_a_terminal_the_bar_keeps_off_stdout(
+    data: Path, start: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    run(start, data, tmp_path / "out")
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    for text in ("epoch 1/2:", "epoch 2/2:", "pictures/s=", "0:00:00 left"):
+        assert text in shown.err
 
 
 def test_data_is_refused_before_anything_is_written(start: Path, tmp_path: Path) -> None:

@@ -1,11 +1,13 @@
 """Optimiser groups and schedules beside timm's, parameter by parameter and step by step."""
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 import timm
 import torch
+from signatures import signatures
 from timm.optim import create_optimizer_v2, param_groups_layer_decay
 from timm.optim.muon import Muon
 from timm.scheduler import create_scheduler_v2
@@ -13,8 +15,10 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 import vitzoo
+from vitzoo import registry
 from vitzoo.errors import TrainingError
 from vitzoo.model import ViT
+from vitzoo.spec import HubSource
 from vitzoo.train.groups import check_groups, freeze, layer_numbers, param_groups
 from vitzoo.train.module import make_optimizer
 from vitzoo.train.recipe import load_recipe
@@ -59,21 +63,37 @@ def test_vit_b_has_timms_groups() -> None:
 
 
 @pytest.mark.parametrize(
-    "fields",
+    "name",
     [
-        {"reg_tokens": 4, "layer_scale": 1e-5},
-        {"dist_token": True, "pool": "cls_dist", "head": "distilled"},
-        {"rel_pos": "block", "pos_embed": "none", "pos_prefix": "none"},
-        {"rel_pos": "shared", "pos_embed": "none", "pos_prefix": "none", "qkv_bias": "qv"},
-        {"class_token": False, "pos_prefix": "none", "pool": "map", "head": "pre_logits"},
-        {"rope": {"kind": "mixed", "theta": 10.0}, "pos_embed": "none", "pos_prefix": "none"},
-        {"attention": "diff", "mlp": "gated", "norm": "rms"},
-        {"pos_embed": "fixed", "final_norm": "pooled", "pool": "avg"},
+        "clip_b16.laion2b_ft_in12k_in1k",
+        "deit3_b16.fb_in1k",
+        "deit_b16_distilled.fb_in1k",
+        "rope_axial_b16.naver_in1k",
+        "vit_so150m16_reg4.sbb_e250_in12k_ft_in1k",
     ],
-    ids=lambda fields: next(iter(fields)),
 )
-def test_each_architecture_decays_matrices_of_linear_layers_alone(fields: dict[str, Any]) -> None:
-    model = tiny(**fields)
+def test_other_architectures_have_timms_layers_and_decay(name: str) -> None:
+    """How many numbers each layer has, with weight decay and without."""
+    tag = next(s.repo for s in registry.weights_entry(name).sources if isinstance(s, HubSource)).removeprefix("timm/")
+    with torch.device("meta"):
+        ours, theirs = ViT(registry.entry_spec(name)), timm.create_model(tag)
+    recipe = load_recipe("full", lr=1.0, weight_decay=0.1, layer_decay=0.5)
+    groups = param_groups_layer_decay(
+        theirs, weight_decay=0.1, no_weight_decay_list=theirs.no_weight_decay(), layer_decay=0.5
+    )
+    expected, found = (
+        Counter({(scale, decay): sum(p.numel() for p in ps) for scale, decay, ps in each})
+        for each in (
+            ((g["lr_scale"], g["weight_decay"], g["params"]) for g in groups),
+            ((g["lr"], g["weight_decay"], g["params"]) for g in param_groups(ours, recipe)),
+        )
+    )
+    assert found == expected
+
+
+@pytest.mark.parametrize("name", signatures())
+def test_each_architecture_decays_matrices_of_linear_layers_alone(name: str) -> None:
+    model = vitzoo.create(signatures()[name])
     groups = param_groups(model, load_recipe("adamw_layer_decay", weight_decay=0.3))
     decayed = {name for group in groups if group["weight_decay"] for name in group["names"]}
     linear = {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)}
@@ -179,7 +199,7 @@ def test_what_muon_leaves_over_is_plain_adamw_and_its_own_updates_are_orthogonal
 def test_optimisers_that_timm_does_not_know() -> None:
     with pytest.raises(TrainingError, match=r"unknown optimizer 'adamwx'; did you mean .*adamw"):
         make_optimizer(tiny(), load_recipe("full", optimizer="adamwx"))
-    with pytest.raises(TrainingError, match=r"optimizer_args of adamw: .*moment"):
+    with pytest.raises(TrainingError, match=r"optimizer adamw with .*moment"):
         make_optimizer(tiny(), load_recipe("full", optimizer_args={"moment": 1}))
 
 

@@ -7,12 +7,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
-from training import run, write_model, write_pictures
+from training import SPEC, run, write_model, write_pictures
 
 import vitzoo
 from vitzoo.train import finetuning
 from vitzoo.train.data import PictureData
-from vitzoo.train.module import FineTuner
 from vitzoo.train.pictures import Pictures
 from vitzoo.train.probe import FeatureData, FeatureDataset, cacheable, features, pooled
 from vitzoo.train.recipe import load_recipe
@@ -38,7 +37,8 @@ def data(tmp_path: Path) -> Path:
 
 
 def pictures(folder: Path, **overrides: object) -> PictureData:
-    return PictureData(folder, load_recipe("linear_probe", **overrides), num_workers=0)
+    model = vitzoo.create(vitzoo.ViTSpec(**SPEC))
+    return PictureData(folder, load_recipe("linear_probe", **overrides), num_workers=0).adapt_to(model)
 
 
 @pytest.mark.parametrize("fields", VARIANTS.values(), ids=VARIANTS)
@@ -144,4 +144,3 @@ def test_features_of_a_model_that_is_trained_are_those_of_evaluation(tmp_path: P
     quiet = features(vit.eval(), opened.val_pictures)
     assert torch.equal(features(vit.train(), opened.val_pictures).pooled, quiet.pooled)
     assert vit.training
-    assert isinstance(FineTuner(vit, opened.recipe, opened.counts), FineTuner)

@@ -1,7 +1,9 @@
 """The report of a run: its numbers are those of the evaluation, its pictures can be looked at."""
 
 import shutil
+import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +59,7 @@ def test_a_run_reports_on_its_test_pictures(tmp_path: Path, data: Path) -> None:
         "| training | data | 24 |",
         "| validation | data | 6 |",
         "| test | data | 13 |",
-        "2 left out, since they cannot be read:",
+        "2 left out:",
     ):
         assert line in text
     for part in ("train", "test"):
@@ -71,7 +73,7 @@ def test_a_run_reports_on_its_test_pictures(tmp_path: Path, data: Path) -> None:
     card = (out / "README.md").read_text()
     assert str(tmp_path) not in card
     assert "license: apache-2.0" in card
-    assert f"value: {found.top1}" in card
+    assert f"value: {round(found.top1, 6)}\n" in card
     assert not list(out.glob(".*"))
 
 
@@ -81,7 +83,7 @@ def test_weights_without_a_licence_get_no_card(tmp_path: Path, data: Path) -> No
     (out / "README.md").unlink()
     vit, recipe = vitzoo.create(out), load_recipe(out / "recipe.yaml")
     vit.license = None
-    write_report(out, vit, PictureData(data, recipe, num_workers=0), recipe)
+    write_report(out, vit, PictureData(data, recipe, num_workers=0).adapt_to(vit), recipe)
 
     assert not (out / "README.md").exists()
     assert "There is no model card: no licence of these weights is known" in (out / "report.md").read_text()
@@ -136,6 +138,15 @@ def test_the_matrix_holds_the_parts_of_each_class(tmp_path: Path, monkeypatch: p
     for target, guess in zip(found.targets, found.predictions, strict=True):
         expected[target, guess] += 1
     assert np.allclose(shown[0], expected / expected.sum(1, keepdims=True))
+
+
+def test_names_are_drawn_as_they_are(tmp_path: Path) -> None:
+    found = replace(made_up(tmp_path / "data", 3), labels=("a $b$ c", r"$\no_such{$", "猫"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        plots.confusion(found, tmp_path / "confusion.png")
+        plots.mistakes(found, tmp_path / "mistakes.png")
+    drawn(tmp_path / "confusion.png")
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 200])

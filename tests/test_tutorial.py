@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import vitzoo
@@ -53,6 +54,8 @@ def test_the_page_word_for_word(pictures: Path, run) -> None:
         assert model.labels == ("cat", "dog")
         assert (Path("out") / name / "report.md").is_file()
         assert "e7771e916525b9127d43ea87965a5b4f9c2fc4bf494331b8234405640ee91ddc" in model.origin
+    x = torch.randn(2, 3, 32, 32)
+    torch.testing.assert_close(scope["adapted"](x), vitzoo.create("out/lora")(x), rtol=1e-4, atol=1e-4)
     assert vitzoo.create("out/larger").spec.img_size == (48, 48)
     assert (Path("out") / "lora" / "adapter" / "adapter_model.safetensors").is_file()
     assert vitzoo.verify("out/for_transformers").equal

@@ -3,12 +3,15 @@
 import csv
 import io
 import sys
+from contextlib import redirect_stdout
+from datetime import timedelta
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import lightning
 from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping, TQDMProgressBar
+from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from lightning.pytorch.utilities import rank_zero_only
 
 from vitzoo.errors import TrainingError
@@ -43,8 +46,7 @@ class History(Callback):
         values |= {"images_per_second": self._seen / self._trained, "seconds": perf_counter() - self._start}
         self.rows.append(values)
         self.write()
-        if not sys.stderr.isatty():
-            self.say(trainer.max_epochs)
+        self.say(trainer.max_epochs or 0)
 
     @rank_zero_only
     def write(self) -> None:
@@ -56,15 +58,17 @@ class History(Callback):
             partial.write_text(text.getvalue(), encoding="utf-8")
 
     @rank_zero_only
-    def say(self, epochs: int | None) -> None:
-        """One line an epoch, where no bar can move."""
+    def say(self, epochs: int) -> None:
+        """One line an epoch, above the bar if there is one; the time that is left is as if each took as long."""
         row = self.rows[-1]
-        print(
+        rest = epochs - row["epoch"]
+        left = f"  {timedelta(seconds=round(rest * row['seconds']))} left" if rest else ""
+        Tqdm.write(
             f"epoch {row['epoch']}/{epochs}  loss {row['train_loss']:.4f}  validation {row['val_loss']:.4f}, "
-            f"{row['val_top1']:.2%} right  {row['images_per_second']:.0f} pictures/s",
+            f"{row['val_top1']:.2%} right  {row['images_per_second']:.0f} pictures/s{left}",
             file=sys.stderr,
-            flush=True,
         )
+        sys.stderr.flush()
 
     def state_dict(self) -> dict[str, Any]:
         return {"rows": self.rows}
@@ -88,7 +92,27 @@ class MiddleCheckpoint(Checkpoint):
 
 
 class Bar(TQDMProgressBar):
-    """Lightning's bar, which tells the time that is left, with pictures a second."""
+    """Lightning's bar, which tells the time that is left of an epoch, with pictures a second.
+
+    It goes to stderr, since stdout is for results, and counts epochs from 1, as metrics.csv does.
+    """
+
+    def init_train_tqdm(self) -> Tqdm:
+        with redirect_stdout(sys.stderr):
+            bar = super().init_train_tqdm()
+        bar.leave = False  # the lines of the epochs stay
+        return bar
+
+    def init_validation_tqdm(self) -> Tqdm:
+        with redirect_stdout(sys.stderr):
+            return super().init_validation_tqdm()
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, *arguments: Any) -> None:
+        super().on_train_epoch_start(trainer, *arguments)
+        self.train_progress_bar.set_description(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}")
+
+    def on_exception(self, *arguments: Any) -> None:
+        print(file=sys.stderr)  # the error that follows gets a line of its own
 
     def get_metrics(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> dict[str, Any]:
         metrics = super().get_metrics(trainer, pl_module)

@@ -9,12 +9,11 @@ from pathlib import Path
 import numpy as np
 import PIL
 from filelock import FileLock
-from rich.console import Console
-from rich.progress import track
 from torch.utils.data import DataLoader, Dataset
 
 from vitzoo.errors import DataError, ImageError
 from vitzoo.train.pictures import Pictures, Skipped
+from vitzoo.train.progress import tracked
 from vitzoo.weights.cache import cache_folder
 from vitzoo.weights.files import replacing
 
@@ -68,8 +67,7 @@ def readable(
 
 def _unreadable(pictures: Pictures, in_chans: int, num_workers: int) -> Iterator[tuple[int, str]]:
     loader = DataLoader(_Reasons(pictures, in_chans), BATCH, num_workers=num_workers, collate_fn=list)
-    console = Console(stderr=True)
-    for number, batch in enumerate(track(loader, "checking pictures", console=console, transient=True)):
+    for number, batch in enumerate(tracked(loader, "checking pictures")):
         yield from ((number * BATCH + i, reason) for i, reason in enumerate(batch) if reason is not None)
 
 

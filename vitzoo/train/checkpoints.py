@@ -34,8 +34,12 @@ def explained(output: Path) -> Iterator[None]:
     """What stops a run from outside becomes one TrainingError that names the last good checkpoint."""
     try:
         yield
-    except TrainingError as error:
-        raise TrainingError(f"{error}. {_where_to_go_on(output)}") from error
+    except TrainingError as error:  # the same settings would end there again
+        last = output / LAST
+        kept = f"the last good checkpoint is {last}" if last.exists() else "there is no checkpoint yet"
+        raise TrainingError(f"{error}; {kept}") from error
+    except (KeyboardInterrupt, SystemExit) as error:  # Lightning makes SystemExit of Ctrl-C and of SIGTERM
+        raise TrainingError(f"stopped from outside. {_where_to_go_on(output)}") from error
     except (OSError, RuntimeError, WeightsError) as error:
         reason = _reason(error)
         if reason is None:

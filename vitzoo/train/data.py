@@ -97,7 +97,7 @@ class EpochSampler(DistributedSampler[tuple[int, int]]):
 
 
 class PictureData(lightning.LightningDataModule):
-    """The pictures at `path` under a recipe; call `adapt_to` with the model before they are loaded.
+    """The pictures at `path` under a recipe: their classes, and after `adapt_to` the pictures that a model can read.
 
     Validation pictures are those at `val`, else the split "val" of `path`, else `val_fraction` of each class. A split
     "test" is for the evaluation at the end alone.
@@ -108,8 +108,7 @@ class PictureData(lightning.LightningDataModule):
         num_workers: processes that load pictures; one for each core, eight at most, if not given.
 
     Raises:
-        DataError: see `open_splits`; also an empty class, one class alone, classes that differ between training and
-            validation, a class too small to be split.
+        DataError: see `open_splits`; also an empty class, one class alone, classes that differ between the parts.
     """
 
     def __init__(
@@ -124,27 +123,15 @@ class PictureData(lightning.LightningDataModule):
         super().__init__()
         self.path, self.recipe = str(path), recipe
         self.num_workers = min(suggested_max_num_workers(1), MOST_WORKERS) if num_workers is None else num_workers
-        self.skipped: list[Skipped] = []
-        self._strict = strict
+        self.strict = strict
         splits, beside = open_splits(path), None if val is None else open_splits(val)
         (_, train), test = first_of(splits, WHOLE, "train"), splits.get("test")
         held_out = splits.get("val") if beside is None else first_of(beside, WHOLE, "val", "test", "train")[1]
         check_classes(train, held_out, test)
-        train = self._readable(train)
-        if held_out is None:
-            train, held_out = stratified(train, recipe.val_fraction, recipe.seed)
-        else:
-            held_out = self._readable(held_out.as_classes(train.classes))
-        self.train_pictures = few(train, recipe.max_per_class, recipe.seed)
-        self.val_pictures = held_out
-        self.test_pictures = None if test is None else self._readable(test.as_classes(train.classes))
-        check_classes(self.train_pictures, self.val_pictures, self.test_pictures)
+        self.classes = train.classes
+        self._train, self._val, self._test = train, held_out, test
         self.batch_size = recipe.batch_size
         """Pictures of one forward pass on one device: a part of the recipe's, which is for a step on all devices."""
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        return self.train_pictures.classes
 
     @property
     def counts(self) -> tuple[int, ...]:
@@ -152,9 +139,22 @@ class PictureData(lightning.LightningDataModule):
         return self.train_pictures.counts
 
     def adapt_to(self, model: Prepared) -> "PictureData":
-        """Prepare pictures for this model: its size and channels, its weights' colours and interpolation."""
-        spec, transform = model.spec, training_transform(model, self.recipe)
-        self.train_dataset = PictureDataset(self.train_pictures, transform, spec.in_chans, self.recipe.seed)
+        """Find the pictures that this model can read, divide them, and prepare them: its size, its weights' colours.
+
+        Raises:
+            DataError: a class without a picture of the model's channels, or with too few to be split.
+        """
+        recipe, spec = self.recipe, model.spec
+        self.skipped: list[Skipped] = []
+        train = self._readable(self._train, spec.in_chans)
+        if self._val is None:
+            train, self.val_pictures = stratified(train, recipe.val_fraction, recipe.seed)
+        else:
+            self.val_pictures = self._readable(self._val, spec.in_chans)
+        self.train_pictures = few(train, recipe.max_per_class, recipe.seed)
+        self.test_pictures = None if self._test is None else self._readable(self._test, spec.in_chans)
+        transform = training_transform(model, recipe)
+        self.train_dataset = PictureDataset(self.train_pictures, transform, spec.in_chans, recipe.seed)
         self.val_dataset = PictureDataset(self.val_pictures, preprocess(model), spec.in_chans)
         return self
 
@@ -179,10 +179,16 @@ class PictureData(lightning.LightningDataModule):
             pin_memory=torch.cuda.is_available(),
         )
 
-    def _readable(self, pictures: Pictures) -> Pictures:
-        channels = self.recipe.in_chans or 3
-        kept, skipped = readable(pictures, channels, strict=self._strict, num_workers=self.num_workers)
-        self.skipped += [found for found in (*pictures.hidden, *skipped) if found not in self.skipped]
+    def _readable(self, pictures: Pictures, in_chans: int) -> Pictures:
+        pictures = pictures.as_classes(self.classes)
+        kept, skipped = readable(pictures, in_chans, strict=self.strict, num_workers=self.num_workers)
+        if len(lost := np.setdiff1d(pictures.targets, kept.targets)):
+            first = pictures.names[int(np.argmax(pictures.targets == lost[0]))]
+            raise DataError(
+                f"{pictures.where}: no picture of class '{self.classes[lost[0]]}' can be read; the first: "
+                f"{dict(skipped)[first]}"
+            )
+        self.skipped = [*dict.fromkeys((*self.skipped, *pictures.hidden, *skipped))]
         return kept
 
 

@@ -107,8 +107,8 @@ class Evaluation:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return {
+        """For JSON, with six decimals."""
+        found = {
             "data": self.pictures.where,
             "split": self.split,
             "pictures": len(self.targets),
@@ -121,6 +121,7 @@ class Evaluation:
             "mistakes": [mistake._asdict() for mistake in self.mistakes()],
             "skipped": [skipped._asdict() for skipped in self.skipped],
         }
+        return _rounded(found)  # type: ignore[no-any-return]
 
 
 def evaluate(
@@ -239,6 +240,14 @@ def matched(pictures: Pictures, names: tuple[str, ...]) -> tuple[str, ...]:
     if twice := [name for name in used if times[name] > 1]:
         raise DataError(f"the model has more than one class named {_few(twice)}; give labels that differ")
     return names
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _rounded(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_rounded(one) for one in value]
+    return round(value, 6) if isinstance(value, float) else value
 
 
 def _few(names: Sequence[str], most: int = 5) -> str:

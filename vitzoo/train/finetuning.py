@@ -125,7 +125,8 @@ def _write_recipe(folder: Path, recipe: Recipe, resume: bool) -> None:
     stored = folder / "recipe.yaml"
     if resume and stored.exists():
         before = Recipe.parse(read_yaml(stored), str(stored))
-        if changed := [name for name in Recipe.model_fields if getattr(before, name) != getattr(recipe, name)]:
+        deciding = [name for name in Recipe.model_fields if name not in ("about", "source")]
+        if changed := [name for name in deciding if getattr(before, name) != getattr(recipe, name)]:
             was = ", ".join(f"{name} {getattr(before, name)} (now {getattr(recipe, name)})" for name in changed)
             raise TrainingError(f"the run in {folder} has another recipe: {was}; give the same, or another output")
     elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

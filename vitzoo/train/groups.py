@@ -35,7 +35,7 @@ def freeze(model: ViT, trainable: str) -> None:
 def layer_numbers(model: ViT) -> dict[str, int]:
     """Each parameter's layer: 0 for patches, tokens and positions, then the blocks, depth + 1 for the head.
 
-    The final norm goes with the last block, as in timm.
+    The final norm goes with the last block: as timm's `norm` does, while its `fc_norm` goes with the head.
     """
     numbers: dict[str, int] = group_parameters(model, model.group_matcher(), reverse=True)
     return numbers

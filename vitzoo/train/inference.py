@@ -3,14 +3,13 @@
 from collections.abc import Callable, Iterator
 
 import torch
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from vitzoo.model import ViT
 from vitzoo.train.data import PictureDataset
 from vitzoo.train.pictures import Pictures
+from vitzoo.train.progress import tracked
 from vitzoo.transform import preprocess
 
 
@@ -33,7 +32,7 @@ def outputs(
     was_training = vit.training
     vit.eval()
     try:
-        for x, targets in track(loader, title, console=Console(stderr=True), transient=True):
+        for x, targets in tracked(loader, title):
             yield function(x.to(like.device, like.dtype)).float().cpu(), targets
     finally:
         vit.train(was_training)

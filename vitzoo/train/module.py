@@ -94,8 +94,8 @@ class FineTuner(lightning.LightningModule):
             self.mean_loss()
 
     def on_validation_epoch_start(self) -> None:
-        self.log("train_loss", self.mean_loss(), prog_bar=True)
-        self.log("lr", self.trainer.optimizers[0].param_groups[-1]["lr"])
+        self.log("train_loss", self.mean_loss(), prog_bar=True, sync_dist=True)
+        self.log("lr", self.trainer.optimizers[0].param_groups[-1]["lr"], sync_dist=True)
 
     def mean_loss(self) -> Tensor:
         """The mean loss of this epoch so far, over all processes.
@@ -165,8 +165,8 @@ def make_optimizer(model: ViT, recipe: Recipe) -> torch.optim.Optimizer:
         optimizer: torch.optim.Optimizer = create_optimizer_v2(
             groups, recipe.optimizer, recipe.lr, recipe.weight_decay, **recipe.optimizer_args
         )
-    except (TypeError, ValueError) as error:
-        raise TrainingError(f"optimizer_args of {recipe.optimizer}: {error}") from None
+    except (AssertionError, ImportError, TypeError, ValueError) as error:  # timm asserts that there is a GPU
+        raise TrainingError(f"optimizer {recipe.optimizer} with {dict(recipe.optimizer_args)}: {error}") from None
     return optimizer
 
 

@@ -207,7 +207,8 @@ def _on_disk(root: Path) -> tuple[dict[PurePosixPath, int], str]:
             continue
         pictures = sorted(file for file in files if Path(file).suffix.lower() in SUFFIXES)
         for file in pictures:
-            stat = Path(folder, file).stat()
+            path = Path(folder, file)
+            stat = path.stat() if path.exists() else path.lstat()  # a link to nothing is a picture that cannot be read
             digest.update(f"{inner}/{file}:{stat.st_size}:{stat.st_mtime_ns}\n".encode())
         if pictures or not below:
             counts[inner] = len(pictures)

@@ -1,10 +1,12 @@
 """The pictures of a report: curves, confusion, mistakes. Light, and told apart by colour-blind eyes too."""
 
 import textwrap
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
@@ -45,6 +47,7 @@ def curves(history: Sequence[Mapping[str, float]], path: Path) -> None:
     _save(figure, path)
 
 
+@rc_context({"text.parse_math": False})  # dollars in names of classes are dollars
 def confusion(evaluation: Evaluation, path: Path) -> None:
     """For each class, which part of its pictures was taken for which class.
 
@@ -83,6 +86,7 @@ def confusion(evaluation: Evaluation, path: Path) -> None:
     _save(figure, path)
 
 
+@rc_context({"text.parse_math": False})
 def mistakes(evaluation: Evaluation, path: Path, in_chans: int = 3) -> None:
     """The mistakes that the model was surest of, the surest first."""
     found = evaluation.mistakes(MOST_MISTAKES)
@@ -121,5 +125,6 @@ def _wrapped(text: str) -> str:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    with replacing(path) as partial:
+    with replacing(path) as partial, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a box; the report has the names as they are
         figure.savefig(partial, format="png", dpi=120, facecolor="white")

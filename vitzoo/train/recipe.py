@@ -94,7 +94,9 @@ class Recipe(Frozen):
     cutmix: NonNegativeFloat = Field(0.0, description="alpha; 0 is off. With mixup each batch takes one of the two")
     label_smoothing: Fraction = 0.0
     class_weights: ClassWeights = ClassWeights.NONE
-    val_fraction: Fraction = Field(0.1, description="of each class, where the data has no validation pictures")
+    val_fraction: Fraction = Field(
+        0.1, description="of each class, one picture at least, where the data has no validation pictures"
+    )
     max_per_class: PositiveInt | None = Field(None, description="training pictures of each class (few-shot)")
 
     # How it is computed.

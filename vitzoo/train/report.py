@@ -8,6 +8,7 @@ from vitzoo.errors import LicenseError
 from vitzoo.markdown import page, table
 from vitzoo.model import ViT
 from vitzoo.model_card import write_card
+from vitzoo.origin import Origin
 from vitzoo.train import plots
 from vitzoo.train.data import PictureData
 from vitzoo.train.evaluation import Evaluation, evaluate
@@ -32,7 +33,8 @@ def write_report(output: Path, vit: ViT, data: PictureData, recipe: Recipe) -> E
     if wrong:
         plots.mistakes(found, output / "mistakes.png", vit.spec.in_chans)
     try:
-        write_card(vit, output, results=found.to_dict())
+        training = {"data": data.path, "recipe": recipe.model_dump(mode="json")}
+        write_card(vit, output, results=found.to_dict(), training=training)
         card = "[README.md](README.md) is the model card."
     except LicenseError as error:
         card = f"There is no model card: {error}."
@@ -65,10 +67,11 @@ def read_history(path: Path) -> list[dict[str, float]]:
 
 
 def _summary(found: Evaluation, vit: ViT, epochs: int, data: PictureData) -> str:
-    origin = (vit.origin or "A model").partition(" sha256:")[0]
+    origin = Origin.of(vit.origin)
+    start = "Fine-tuned from " * origin.tuned + (origin.name or origin.address or "weights of your own")
     part = "test" if found.split == "test" else "validation"
     return (
-        f"{origin[:1].upper()}{origin[1:]}, on {sum(data.counts):,} pictures of {len(data.classes)} classes for "
+        f"{start}, on {sum(data.counts):,} pictures of {len(data.classes)} classes for "
         f"{epochs} epochs. Of {len(found.targets):,} {part} pictures {found.top1:.2%} are recognised."
     )
 
@@ -105,7 +108,7 @@ def _pictures(data: PictureData) -> Iterator[str]:
     rows = [(part, Path(p.where).name, f"{len(p):,}") for part, p in parts.items() if p is not None]
     yield from table(("part", "from", "pictures"), rows, numbers=("pictures",))
     if data.skipped:
-        yield from ("", f"{len(data.skipped):,} left out, since they cannot be read:", "")
+        yield from ("", f"{len(data.skipped):,} left out:", "")
         yield from (f"- `{skipped.where}`: {skipped.reason}" for skipped in data.skipped[:MOST_ROWS])
         if len(data.skipped) > MOST_ROWS:
             yield f"- and {len(data.skipped) - MOST_ROWS:,} more"

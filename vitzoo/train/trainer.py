@@ -49,6 +49,7 @@ def quiet() -> Iterator[None]:
                 "logging interval",
                 "exists and is not empty",
                 "dataloader is not resumable",
+                "AMP with fp16 is not supported on CPU",  # refused below
             ):
                 warnings.filterwarnings("ignore", f".*{text}")
             yield
@@ -76,7 +77,7 @@ def make_trainer(
         count = machines.devices * machines.num_nodes
         strategy = ModelParallelStrategy(count, 1, save_distributed_checkpoint=False)
     try:
-        return lightning.Trainer(
+        trainer = lightning.Trainer(
             accelerator=machines.accelerator,
             devices=machines.devices,
             num_nodes=machines.num_nodes,
@@ -97,6 +98,9 @@ def make_trainer(
         )
     except (MisconfigurationException, ValueError) as error:
         raise TrainingError(f"devices or strategy: {' '.join(str(error).split())}") from None
+    if trainer.precision != recipe.precision:
+        raise TrainingError(f"precision {recipe.precision} is not for this device; give precision {trainer.precision}")
+    return trainer
 
 
 def _callbacks(folder: Path, recipe: Recipe, checkpoint_steps: int | None) -> list[Callback]:

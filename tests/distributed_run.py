@@ -1,4 +1,4 @@
-"""One process of several: `distributed_run.py STRATEGY MODEL DATA OUTPUT [die]`, under torchrun's variables."""
+"""One process of several: `distributed_run.py STRATEGY MODEL DATA OUTPUT [SIGNAL]`, under torchrun's variables."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ if __name__ == "__main__":
 
         def training_step(self: FineTuner, batch: object, batch_idx: int) -> object:
             if self.current_epoch == 1:
-                os.kill(os.getpid(), signal.SIGKILL)
+                os.kill(os.getpid(), getattr(signal, rest[0]))
             return original(self, batch, batch_idx)  # type: ignore[arg-type]
 
         FineTuner.training_step = training_step  # type: ignore[assignment, method-assign]

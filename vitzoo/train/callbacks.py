@@ -2,7 +2,9 @@
 
 import csv
 import io
+import signal
 import sys
+import threading
 from contextlib import redirect_stdout
 from datetime import timedelta
 from pathlib import Path
@@ -13,6 +15,7 @@ import lightning
 from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping, TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from vitzoo.errors import TrainingError
 from vitzoo.weights.files import replacing
@@ -123,6 +126,20 @@ class Bar(TQDMProgressBar):
             pictures = shown["n"] * datamodule.batch_size * trainer.world_size
             metrics["pictures/s"] = f"{pictures / shown['elapsed']:.0f}"
         return metrics
+
+
+class Terminated(Callback):
+    """SIGTERM ends one of several processes at once; the others then notice that it is gone.
+
+    Lightning's handler tells the others first, in the middle of whatever they exchange, and so may wait for ever.
+    """
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if trainer.world_size > 1 and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._stop)  # Lightning puts the former handler back in the end
+
+    def _stop(self, *arguments: Any) -> None:
+        raise SIGTERMException
 
 
 class Patience(EarlyStopping):

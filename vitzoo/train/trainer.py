@@ -18,7 +18,7 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 from lightning.pytorch.tuner.tuning import Tuner
 
 from vitzoo.errors import TrainingError
-from vitzoo.train.callbacks import Bar, History, MiddleCheckpoint, Patience
+from vitzoo.train.callbacks import Bar, History, MiddleCheckpoint, Patience, Terminated
 from vitzoo.train.checkpoints import BEST, LAST, WholeFileIO
 from vitzoo.train.recipe import Recipe
 
@@ -104,7 +104,7 @@ def make_trainer(
 
 
 def _callbacks(folder: Path, recipe: Recipe, checkpoint_steps: int | None) -> list[Callback]:
-    found: list[Callback] = [History(folder / "metrics.csv")]
+    found: list[Callback] = [History(folder / "metrics.csv"), Terminated()]
     if sys.stderr.isatty():
         found.append(Bar())
     if recipe.ema_decay is not None:

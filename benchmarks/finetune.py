@@ -86,6 +86,7 @@ def main() -> None:
     few = [*turned, "--batch-size", "20", "--set", "max_per_class=10"]
     many = [*turned, "--epochs", str(args.epochs)]
     whole = ["--data", str(args.train), "--val", str(args.val)]
+    larger = ["--img-size", "48", "--epochs", "1", "--set", "warmup_epochs=0.1", "--set", "keep_head=true"]
     scratch = ["--recipe", "full", "--set", "pretrained=false"]
     rows = [
         *(run(f"10 a class, {name}", args.out, ["--model", MODEL, "--recipe", name, *few]) for name in RECIPES),
@@ -93,23 +94,7 @@ def main() -> None:
         run("all, linear_probe", args.out, ["--model", MODEL, "--recipe", "linear_probe", *turned]),
         *(run(f"all, {name}", args.out, ["--model", MODEL, "--recipe", name, *many]) for name in RECIPES[1:]),
         run("all, from scratch", args.out, ["--model", MODEL, *scratch, *many]),
-        run(
-            "CIFAR-10, 32 to 48 px",
-            args.out,
-            [
-                "--model",
-                MODEL,
-                "--recipe",
-                "full",
-                *whole,
-                "--img-size",
-                "48",
-                "--epochs",
-                "2",
-                "--set",
-                "keep_head=true",
-            ],
-        ),
+        run("CIFAR-10, 32 to 48 px", args.out, ["--model", MODEL, "--recipe", "full", *whole, *larger]),
     ]
     names = list(rows[0])
     lines = [f"| {' | '.join(names)} |", "|---|--:|--:|--:|---|", *(f"| {' | '.join(row.values())} |" for row in rows)]

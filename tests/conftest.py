@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: the workers are parallel already
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"  # the client reads it when it is imported
 
 import pytest
 from hypothesis import settings
@@ -59,7 +60,6 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub
             "HF_STORED_TOKENS_PATH": str(home / "stored_tokens"),
             "HF_HUB_OFFLINE": False,
             "HF_HUB_DISABLE_XET": True,
-            "HF_HUB_DISABLE_PROGRESS_BARS": True,
             "HF_HUB_ETAG_TIMEOUT": 1,
             "HF_HUB_DOWNLOAD_TIMEOUT": 1,
         }.items():

@@ -149,7 +149,11 @@ def test_nothing_is_claimed_that_is_not_known(tmp_path: Path) -> None:
         ("hf://org/other/model.safetensors@0123 sha256:00ff", "org/other", "hf://org/other/model.safetensors@0123"),
         ("hf://org/nano/model.safetensors", None, "hf://org/nano/model.safetensors"),  # itself
         ("vit_b16.augreg_in21k from /mnt/mirror/x.npz", "timm/vit_base_patch16_224.augreg_in21k", "augreg_in21k"),
-        (f"fine-tuned from {BUNDLED} from /home/x.pth", None, "fine-tuned from: `vit_nano4.cifar10`, trained by vitzoo"),
+        (
+            f"fine-tuned from {BUNDLED} from /home/x.pth",
+            None,
+            "fine-tuned from: `vit_nano4.cifar10`, trained by vitzoo",
+        ),
         ("fine-tuned from fine-tuned from /home/ann/x", None, "fine-tuned from: not recorded"),
         ("vit_b16 trained from scratch", None, "started from: vit_b16 trained from scratch"),
         ("/home/ann/x.pth sha256:00ff", None, "started from: not recorded"),

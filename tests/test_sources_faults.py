@@ -35,7 +35,7 @@ from probe import FILE, NAME, REPO, WEIGHTS, Bench, bench, checkpoint, flip, is_
 
 from vitzoo.errors import VitzooError, WeightsError
 from vitzoo.weights.cache import url_path
-from vitzoo.weights.failures import Absent, Mismatch, NotCached, Unreachable
+from vitzoo.weights.failures import Absent, Mismatch, NotCached, Unreachable, explain
 from vitzoo.weights.held import DamagedFile, Promise
 from vitzoo.weights.sources import SourceFailed
 
@@ -579,3 +579,8 @@ class HttpsServer:
     def __exit__(self, *error: object) -> None:
         self.server.shutdown()
         self.server.server_close()
+
+
+def test_a_broken_installation_is_no_fault_of_the_server() -> None:
+    with pytest.raises(ModuleNotFoundError, match="certifi"):
+        explain(ModuleNotFoundError("No module named 'certifi'"), "hf://org/repo", "https://huggingface.co")

@@ -53,6 +53,8 @@ def explain(error: Exception, place: str, server: str) -> WeightsError:
     """
     if isinstance(error, WeightsError):
         return error
+    if isinstance(error, ImportError):
+        raise error  # an installation that is broken, not a server
     numbers = {one.errno for one in _chain(error) if isinstance(one, OSError) and not isinstance(one, ssl.SSLError)}
     names = {base.__name__ for one in _chain(error) for base in type(one).__mro__}
     if numbers & FULL:

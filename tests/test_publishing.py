@@ -352,7 +352,7 @@ def test_the_folder_holds_the_model(layout: str, model: ViT, tmp_path: Path) -> 
     beside = {"vitzoo": set(), "timm": {"config.json"}, "huggingface": {"config.json", "preprocessor_config.json"}}
     assert {file.name for file in folder.iterdir()} == {"README.md", "model.safetensors"} | beside[layout]
     libraries = {"vitzoo": "vitzoo", "timm": "timm", "huggingface": "transformers"}
-    assert ModelCard.load(folder / "README.md").data.library_name == libraries[layout]
+    assert ModelCard.load(folder / "README.md").data.to_dict()["library_name"] == libraries[layout]
 
 
 @pytest.mark.parametrize(

@@ -3,18 +3,17 @@
 import hashlib
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
 import PIL
-from filelock import FileLock
 from torch.utils.data import DataLoader, Dataset
 
 from vitzoo.errors import DataError, ImageError
 from vitzoo.train.pictures import Pictures, Skipped
 from vitzoo.train.progress import tracked
-from vitzoo.weights.cache import cache_folder
+from vitzoo.weights.cache import cache_folder, locked
 from vitzoo.weights.files import replacing
 
 BATCH = 64
@@ -80,13 +79,11 @@ def _cache_file(pictures: Pictures, in_chans: int) -> Path:
 @contextmanager
 def _claimed(cache: Path) -> Iterator[None]:
     """While another process writes the file, wait."""
-    lock = FileLock(cache.with_suffix(".lock"))
-    try:
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except OSError as error:
-        raise DataError(f"{cache.parent} cannot be written: {error.strerror}; set VITZOO_CACHE to a folder") from None
-    try:
+    with ExitStack() as stack:
+        try:
+            cache.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(str(cache)))
+        except OSError as error:
+            reason = f"{cache.parent} cannot be written: {error.strerror}; set VITZOO_CACHE to a folder"
+            raise DataError(reason) from None
         yield
-    finally:
-        lock.release()

@@ -1,6 +1,5 @@
 """From a name, a file or a model at hand to the network that a recipe trains, and back to a file."""
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,6 +14,7 @@ from vitzoo.model import ViT
 from vitzoo.spec import Pool, RelPos, is_file
 from vitzoo.train.groups import freeze
 from vitzoo.train.recipe import Recipe
+from vitzoo.weights.cache import sha256_of
 from vitzoo.weights.save import save
 
 Model = str | Path | ViT
@@ -67,7 +67,7 @@ def origin(model: Model, vit: ViT) -> dict[str, Any]:
         return {"model": str(model), "origin": None, "sha256": {}}
     place = Path(vit.load_report.source)
     files = sorted(file for file in place.iterdir() if file.is_file()) if place.is_dir() else [place]
-    return {"model": str(model), "origin": vit.origin, "sha256": {file.name: _sha256(file) for file in files}}
+    return {"model": str(model), "origin": vit.origin, "sha256": {file.name: sha256_of(file) for file in files}}
 
 
 def write(vit: ViT, output: Path, recipe: Recipe, start: Mapping[str, Any], data: str) -> Path:
@@ -81,11 +81,6 @@ def write(vit: ViT, output: Path, recipe: Recipe, start: Mapping[str, Any], data
         "start": dict(start) if recipe.pretrained else None,
     }
     return save(vit, output / "model.safetensors", training=training)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _short(labels: tuple[str, ...] | None) -> str:

@@ -95,7 +95,7 @@ def mistakes(evaluation: Evaluation, path: Path, in_chans: int = 3) -> None:
     figure = Figure(figsize=(2.1 * columns, 2.75 * rows), layout="constrained")
     for axes in figure.subplots(rows, columns, squeeze=False).flat:
         axes.set_axis_off()
-    for axes, mistake in zip(figure.axes, found, strict=False):
+    for axes, mistake in zip(figure.axes[: len(found)], found, strict=True):
         picture = evaluation.pictures.load(mistake.number, in_chans)
         if not isinstance(picture, Image.Image):  # of many channels the first is shown
             picture = Image.fromarray(np.uint8(picture[..., 0] * (1 if picture.dtype == np.uint8 else 255)))

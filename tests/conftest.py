@@ -14,6 +14,7 @@ os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"  # the client reads it when it 
 import pytest
 from hypothesis import settings
 from loopback_hub import LoopbackHub
+from loopback_hub.client import use
 
 settings.register_profile("vitzoo", deadline=None, derandomize=True)
 settings.load_profile("vitzoo")
@@ -47,25 +48,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
     """A loopback hub that this process takes for the hub, with an empty cache below `tmp_path / "home"`."""
-    from huggingface_hub import constants
-
-    home = tmp_path / "home"
     with LoopbackHub() as server:
-        for name, value in {
-            "ENDPOINT": server.endpoint,
-            "HUGGINGFACE_CO_URL_TEMPLATE": server.endpoint + "/{repo_id}/resolve/{revision}/{filename}",
-            "HF_HOME": str(home),
-            "HF_HUB_CACHE": str(home / "hub"),
-            "HF_TOKEN_PATH": str(home / "token"),
-            "HF_STORED_TOKENS_PATH": str(home / "stored_tokens"),
-            "HF_HUB_OFFLINE": False,
-            "HF_HUB_DISABLE_XET": True,
-            "HF_HUB_ETAG_TIMEOUT": 1,
-            "HF_HUB_DOWNLOAD_TIMEOUT": 1,
-        }.items():
-            monkeypatch.setattr(constants, name, value)
-        for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "VITZOO_CACHE", "VITZOO_LOCK", "VITZOO_MIRROR"):
-            monkeypatch.delenv(name, raising=False)
-        monkeypatch.setattr("vitzoo.weights.failures.PAUSE", 0.01)
+        use(server, tmp_path / "home", monkeypatch, HF_HUB_ETAG_TIMEOUT=1, HF_HUB_DOWNLOAD_TIMEOUT=1)
         monkeypatch.chdir(tmp_path)  # a lock in the working directory would be in force
         yield server

@@ -14,6 +14,7 @@ import torch
 import yaml
 from huggingface_hub import close_session, constants
 from loopback_hub import LoopbackHub
+from loopback_hub.client import use
 from safetensors.torch import save
 
 import vitzoo
@@ -80,10 +81,10 @@ def flip(path: Path) -> None:
 class Bench:
     """One hub, one empty cache, and what a user does with them."""
 
-    def __init__(self, hub: LoopbackHub, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, hub: LoopbackHub, home: Path, monkeypatch: pytest.MonkeyPatch, slept: list[float]) -> None:
         self.hub, self.home, self.monkeypatch = hub, home, monkeypatch
         self.commit = hub.add(REPO, {FILE: checkpoint(), "README.md": b"---\nlicense: mit\n---\n"})
-        self.slept: list[float] = []
+        self.slept = slept
 
     def sources(self, *sources: Mapping[str, Any]) -> None:
         """Give the entry `vit_probe.hub` these sources."""
@@ -118,31 +119,11 @@ class Bench:
 @contextmanager
 def bench(monkeypatch: pytest.MonkeyPatch, home: Path, **settings: Any) -> Iterator[Bench]:
     """This process's client online, with one loopback hub, an empty cache, no token, and no real waits."""
-    home.mkdir(parents=True, exist_ok=True)
-    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "VITZOO_MIRROR", "VITZOO_CACHE", "VITZOO_LOCK"):
-        monkeypatch.delenv(name, raising=False)
-    for scheme in ("http", "https", "all"):
-        monkeypatch.delenv(f"{scheme}_proxy", raising=False)
-        monkeypatch.delenv(f"{scheme.upper()}_PROXY", raising=False)
-    monkeypatch.chdir(home)
     with LoopbackHub(**settings) as server:
-        for name, value in {
-            "ENDPOINT": server.endpoint,
-            "HUGGINGFACE_CO_URL_TEMPLATE": server.endpoint + "/{repo_id}/resolve/{revision}/{filename}",
-            "HF_HUB_DISABLE_TELEMETRY": True,
-            "HF_HOME": str(home),
-            "HF_HUB_CACHE": str(home / "hub"),
-            "HF_TOKEN_PATH": str(home / "token"),
-            "HF_HUB_OFFLINE": False,
-            "HF_HUB_DISABLE_XET": True,
-            "HF_HUB_DISABLE_PROGRESS_BARS": True,
-            "HF_HUB_ETAG_TIMEOUT": 0.3,
-            "HF_HUB_DOWNLOAD_TIMEOUT": 0.3,
-            "DOWNLOAD_CHUNK_SIZE": 4096,
-        }.items():
-            monkeypatch.setattr(constants, name, value)
-        found = Bench(server, home, monkeypatch)
-        monkeypatch.setattr(time, "sleep", found.slept.append)
+        times = {"HF_HUB_ETAG_TIMEOUT": 0.3, "HF_HUB_DOWNLOAD_TIMEOUT": 0.3}
+        slept = use(server, home, monkeypatch, DOWNLOAD_CHUNK_SIZE=4096, **times)
+        monkeypatch.chdir(home)
+        found = Bench(server, home, monkeypatch, slept)
         found.sources()
         close_session()  # its proxies and certificates are those of the test before
         yield found

@@ -14,7 +14,7 @@ NAME = "vit_base_patch16_224.augreg2_in21k_ft_in1k"
 SPEC = {"hidden_dim": 768, "depth": 12, "num_heads": 12, "mlp_dim": 3072}
 MODULES = {
     "floor": ("torch", "safetensors"),
-    "vitzoo": ("vitzoo.factory",),
+    "vitzoo": ("vitzoo.checkpoints.create",),
     "timm": ("timm",),
     "transformers": ("transformers.models.vit.modeling_vit",),
 }

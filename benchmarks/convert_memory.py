@@ -60,10 +60,10 @@ def write_source(folder: Path, way: Way, gigabytes: float) -> tuple[Path, int]:
     """A checkpoint of about `gigabytes`, all values alike, and the bytes of one block of the model."""
     import torch
 
-    from vitzoo.layouts.native import native_shapes
+    from vitzoo.checkpoints.save import Export
     from vitzoo.registry import model_spec
     from vitzoo.spec import Preprocessing, Resample
-    from vitzoo.weights.save import Export
+    from vitzoo.spec.tensors import native_shapes
 
     spec = model_spec(MODEL).replace(**way.spec)
     block = 4 * sum(math.prod(shape) for key, shape in native_shapes(spec).items() if key.startswith("blocks.0."))
@@ -80,7 +80,7 @@ def convert(source: str, target: str, layout: str, options: dict[str, Any]) -> d
     import timm.data  # noqa: F401
 
     import vitzoo
-    from vitzoo.weights.files import open_tensors
+    from vitzoo.files.read import open_tensors
 
     vitzoo.convert  # noqa: B018 (imported when it is first asked for)
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew

@@ -30,8 +30,8 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import vitzoo
+from vitzoo.registry.recipes import load_recipe
 from vitzoo.train.module import make_optimizer
-from vitzoo.train.recipe import load_recipe
 
 Step = Callable[[], float]
 LR, DECAY, LAYER_DECAY = 1e-4, 0.05, 0.75

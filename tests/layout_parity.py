@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vitzoo import ViT
 from vitzoo.layouts.layout import Layout
-from vitzoo.layouts.native import native_shapes
-from vitzoo.model import ViT
 from vitzoo.spec import Resample, ViTSpec
+from vitzoo.spec.tensors import native_shapes
 
 X = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
 

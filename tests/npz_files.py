@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vitzoo import ViT
+from vitzoo.files.read import open_tensors
 from vitzoo.layouts.layout import Layout
-from vitzoo.layouts.native import native_shapes
-from vitzoo.model import ViT
 from vitzoo.spec import ViTSpec
-from vitzoo.weights.files import open_tensors
+from vitzoo.spec.tensors import native_shapes
 
 
 def read(path: Path, layout: Layout, spec: ViTSpec) -> ViT:

@@ -18,8 +18,8 @@ from loopback_hub.client import use
 from safetensors.torch import save
 
 import vitzoo
-from vitzoo import registry
-from vitzoo.model import ViT
+from vitzoo import ViT, registry
+from vitzoo.registry import index
 from vitzoo.spec import ViTSpec
 
 REPO, FILE = "org/probe", "model.safetensors"
@@ -88,7 +88,7 @@ class Bench:
 
     def sources(self, *sources: Mapping[str, Any]) -> None:
         """Give the entry `vit_probe.hub` these sources."""
-        self.monkeypatch.setattr(registry, "_loaded", None)
+        self.monkeypatch.setattr(index, "_loaded", None)
         registry.add_registry(write_registry(self.home / f"registry{time.monotonic_ns()}.yaml", *sources))
 
     def create(self, name: str = NAME, **settings: Any) -> ViT:

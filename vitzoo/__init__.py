@@ -7,44 +7,47 @@ No module carries a public function's name, since importing it would put the mod
 import importlib
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from vitzoo.conversion import convert
-    from vitzoo.describe import info
-    from vitzoo.errors import VitzooError
-    from vitzoo.factory import create
-    from vitzoo.model import Tokens, ViT
-    from vitzoo.model_card import write_card
-    from vitzoo.publishing import push
-    from vitzoo.registry import add_registry, list_models, list_pretrained
-    from vitzoo.spec import Preprocessing, ViTSpec
-    from vitzoo.train.evaluation import evaluate
-    from vitzoo.train.finetuning import finetune
-    from vitzoo.transform import load_image, preprocess
-    from vitzoo.verification import verify
-    from vitzoo.weights.save import save
+from vitzoo.extras import extra_for
+from vitzoo.version import __version__ as __version__
 
-__version__ = "0.1.0"
+if TYPE_CHECKING:
+    from vitzoo.checkpoints.convert import convert
+    from vitzoo.checkpoints.save import save
+    from vitzoo.checkpoints.verify import verify
+    from vitzoo.errors import VitzooError
+    from vitzoo.evaluation.measure import evaluate
+    from vitzoo.images.load import load_image
+    from vitzoo.images.transform import preprocess
+    from vitzoo.model import Tokens
+    from vitzoo.publish.card import write_card
+    from vitzoo.publish.dialect import ViT, create
+    from vitzoo.publish.push import push
+    from vitzoo.registry import add_registry, list_models, list_pretrained
+    from vitzoo.registry.describe import info
+    from vitzoo.spec import Preprocessing, ViTSpec
+    from vitzoo.train.finetuning import finetune
+
 
 _HOMES = {
-    "convert": "vitzoo.conversion",
-    "create": "vitzoo.factory",
+    "convert": "vitzoo.checkpoints.convert",
+    "create": "vitzoo.publish.dialect",
     "VitzooError": "vitzoo.errors",
-    "evaluate": "vitzoo.train.evaluation",
+    "evaluate": "vitzoo.evaluation.measure",
     "finetune": "vitzoo.train.finetuning",
-    "info": "vitzoo.describe",
+    "info": "vitzoo.registry.describe",
     "Tokens": "vitzoo.model",
-    "ViT": "vitzoo.model",
-    "load_image": "vitzoo.transform",
-    "preprocess": "vitzoo.transform",
-    "push": "vitzoo.publishing",
+    "ViT": "vitzoo.publish.dialect",
+    "load_image": "vitzoo.images.transform",
+    "preprocess": "vitzoo.images.transform",
+    "push": "vitzoo.publish.push",
     "add_registry": "vitzoo.registry",
     "list_models": "vitzoo.registry",
     "list_pretrained": "vitzoo.registry",
     "Preprocessing": "vitzoo.spec",
     "ViTSpec": "vitzoo.spec",
-    "save": "vitzoo.weights.save",
-    "verify": "vitzoo.verification",
-    "write_card": "vitzoo.model_card",
+    "save": "vitzoo.checkpoints.save",
+    "verify": "vitzoo.checkpoints.verify",
+    "write_card": "vitzoo.publish.card",
 }
 
 __all__ = [
@@ -74,15 +77,8 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'vitzoo' has no attribute '{name}'")
 
-    try:
+    with extra_for(_HOMES[name].split(".")[1]):
         value = getattr(importlib.import_module(_HOMES[name]), name)
-    except ModuleNotFoundError as error:
-        if not _HOMES[name].startswith("vitzoo.train.") or str(error.name).startswith("vitzoo"):
-            raise
-        from vitzoo.errors import TrainingError
-
-        message = f'vitzoo.{name} needs {error.name}, which is not installed: pip install "vitzoo[train]"'
-        raise TrainingError(message) from error
     globals()[name] = value
     return value
 

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from vitzoo.cli.catalog import columns
 from vitzoo.cli.options import AsJson
+from vitzoo.cli.tables import columns
 
 app = typer.Typer(help="What is on this disk.", no_args_is_help=True)
 
@@ -19,7 +19,7 @@ Names = Annotated[list[str] | None, typer.Argument(help="models, weights, hf-hub
 @app.command("list")
 def list_(names: Names = None, as_json: AsJson = False) -> None:
     """List the weights that are cached: size, last use, where."""
-    from vitzoo.storage import cached
+    from vitzoo.sources.storage import cached
 
     rows = cached(names or ())
     if as_json:
@@ -39,8 +39,8 @@ def list_(names: Names = None, as_json: AsJson = False) -> None:
 @app.command()
 def verify(names: Names = None, as_json: AsJson = False) -> None:
     """Read cached files again and compare their digests. A damaged file is put aside; exit code 1."""
-    from vitzoo.storage import cached
-    from vitzoo.storage import verify as check
+    from vitzoo.sources.storage import cached
+    from vitzoo.sources.storage import verify as check
 
     found = []
     for row in cached(names or ()):
@@ -64,7 +64,7 @@ def prune(
 
     Of weights from the hub the whole commit goes, with all of its files.
     """
-    from vitzoo import storage
+    from vitzoo.sources import storage
 
     commits, paths = storage.holders(storage.cached(names) if names else [])
     commits = list(dict.fromkeys([*commits, *storage.old_commits()]))
@@ -82,7 +82,7 @@ def prefetch(
     as_json: AsJson = False,
 ) -> None:
     """Fetch weights now, so that later nothing needs the network."""
-    from vitzoo import storage
+    from vitzoo.sources import storage
 
     found = []
     for name in names:

@@ -1,37 +1,17 @@
 """`vitzoo list` and `vitzoo info`. Neither imports torch, unless `info` is asked about a file."""
 
 import json
-from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
 from vitzoo import registry
 from vitzoo.cli.options import AsJson, Like, Set, fields
-from vitzoo.describe import Info, count_parameters
-from vitzoo.describe import info as lookup
+from vitzoo.cli.tables import columns, millions, size
 from vitzoo.errors import RegistryError, SpecError
-from vitzoo.spec import is_file
-
-
-def columns(rows: Sequence[tuple[str, ...]], right: tuple[int, ...] = ()) -> str:
-    """Aligned columns; those whose numbers are in `right` are flush right."""
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if i in right else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    )
-
-
-def millions(number: float) -> str:
-    return f"{number / 1e6:,.2f}M"
-
-
-def size(img_size: tuple[int, int]) -> str:
-    return str(img_size[0]) if img_size[0] == img_size[1] else f"{img_size[0]}x{img_size[1]}"
+from vitzoo.registry.describe import Info, count_parameters
+from vitzoo.registry.describe import info as lookup
+from vitzoo.registry.reference import is_file
 
 
 def list_(
@@ -86,7 +66,7 @@ def info(
     """Show what a model is: the shape of every stage, parameters, multiply-adds, weights; a file's load report."""
     report = None
     if is_file(name) or (name.startswith("hf-hub:") and not registry.knows(name)):
-        from vitzoo.factory import create
+        from vitzoo.publish.dialect import create
 
         model = create(name, layout=layout, like=like, **fields(settings))
         report = str(model.load_report)

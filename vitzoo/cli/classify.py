@@ -13,7 +13,7 @@ from vitzoo.cli.options import class_names, usable_device
 from vitzoo.errors import ImageError, SpecError
 
 if TYPE_CHECKING:
-    from vitzoo.model import ViT
+    from vitzoo.publish.dialect import ViT
 
 DEFAULT_MODEL = "vit_nano4.cifar10"
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".jp2"}
@@ -90,7 +90,7 @@ def find_pictures(arguments: Iterable[str]) -> Iterator[Path]:
 
 
 def _create(model: str, img_size: int | None, device: str) -> "ViT":
-    from vitzoo.factory import create
+    from vitzoo.publish.dialect import create
 
     sizes: dict[str, Any] = {} if img_size is None else {"img_size": img_size}
     return create(model, pretrained=True, device=usable_device(device), **sizes)
@@ -114,7 +114,7 @@ def _run(
     from rich.console import Console
     from rich.progress import track
 
-    from vitzoo.transform import preprocess
+    from vitzoo.images.transform import preprocess
 
     transform = preprocess(vit)
     device = next(vit.parameters()).device

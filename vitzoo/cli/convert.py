@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from vitzoo.cli.catalog import columns
 from vitzoo.cli.options import AsJson, Like, Set, fields, size_in_bytes
+from vitzoo.cli.tables import columns
 from vitzoo.errors import SpecError
 
 DTYPES = ("float32", "float16", "bfloat16")
@@ -34,7 +34,7 @@ def convert(
     from rich.console import Console
     from rich.progress import Progress
 
-    from vitzoo.conversion import convert as run
+    from vitzoo.checkpoints.convert import convert as run
 
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("converting", total=None)
@@ -74,7 +74,7 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Run two models on the same pictures and print the largest difference; exit code 1 beyond the tolerance."""
-    from vitzoo.verification import verify as run
+    from vitzoo.checkpoints.verify import verify as run
 
     options: dict[str, Any] = {**fields(settings), **({} if like is None else {"like": like})}
     result = run(

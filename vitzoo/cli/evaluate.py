@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vitzoo.cli.catalog import columns
 from vitzoo.cli.options import AsJson, class_names, usable_device
+from vitzoo.cli.tables import columns
 from vitzoo.errors import SpecError
+from vitzoo.extras import extra_for
 
 if TYPE_CHECKING:
-    from vitzoo.train.evaluation import Evaluation
+    from vitzoo.evaluation.measure import Evaluation
 
 MOST_ROWS = 20
 
@@ -34,12 +35,12 @@ def evaluate(
     """Compare a model's classes with those of pictures in folders; classes are matched by name."""
     if knn is not None and labels is not None:
         raise SpecError("--labels names the classes of the classifier, and --knn does without it; give one of them")
-    import vitzoo
+    with extra_for("evaluation"):
+        from vitzoo.evaluation.measure import evaluate as by_classifier
+        from vitzoo.train.probe import nearest_neighbours
+    from vitzoo.publish.dialect import create
 
-    by_classifier = vitzoo.evaluate  # says so where the extra is not installed
-    from vitzoo.train.probe import nearest_neighbours
-
-    vit = vitzoo.create(model, pretrained=True, device=usable_device(device))
+    vit = create(model, pretrained=True, device=usable_device(device))
     if knn is None:
         names = None if labels is None else class_names(labels)
         found = by_classifier(

@@ -6,9 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
-from vitzoo.cli.catalog import columns
 from vitzoo.cli.options import AsJson, fields
-from vitzoo.train.recipe import list_recipes, load_recipe
+from vitzoo.cli.tables import columns
+from vitzoo.extras import extra_for
+from vitzoo.registry.recipes import list_recipes, load_recipe
 
 
 def finetune(
@@ -38,8 +39,8 @@ def finetune(
     checkpoint_steps: Annotated[int | None, typer.Option(min=1, help="save within epochs too, this often")] = None,
 ) -> None:
     """Train a model on pictures in folders; what it learnt, how, and how well goes into one folder."""
-    import vitzoo
-
+    with extra_for("train"):
+        from vitzoo.train.finetuning import finetune as run
     given: dict[str, Any] = {
         "epochs": epochs,
         "batch_size": batch_size,
@@ -48,7 +49,7 @@ def finetune(
         "in_chans": in_chans,
     }
     overrides = {name: value for name, value in given.items() if value is not None} | fields(settings)
-    path = vitzoo.finetune(
+    path = run(
         model,
         data,
         output,

@@ -23,8 +23,8 @@ def pin(
     --check and --update are for all pinned names if none is given. Exit code 1 if --check finds other bytes, another
     source or another licence.
     """
-    from vitzoo import pinning
-    from vitzoo.weights.lockfile import NAME, lock_in_force, read_lock
+    from vitzoo.sources import pin as pinning
+    from vitzoo.sources.lock import NAME, lock_in_force, read_lock
 
     path = lock or lock_in_force() or Path(NAME)
     if check and update:

@@ -23,7 +23,7 @@ def push(
     ] = None,
 ) -> None:
     """Publish a model with a card made of what is known of it; a licence is required. Prints the commit's address."""
-    from vitzoo import publishing
+    from vitzoo.publish import push as publishing
 
     measured = None if results is None else _read(results)
     if dry_run is not None:

@@ -7,7 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from vitzoo.errors import WeightsError
-from vitzoo.layouts import hf_config, hf_processor, huggingface, timm, timm_config
+from vitzoo.layouts.huggingface import config as hf_config
+from vitzoo.layouts.huggingface import processor as hf_processor
+from vitzoo.layouts.huggingface import tables as huggingface
+from vitzoo.layouts.timm import config as timm_config
+from vitzoo.layouts.timm import tables as timm
 from vitzoo.spec import Preprocessing, ViTSpec
 
 

@@ -7,9 +7,9 @@ with less that it may hold.
 import torch
 from torch import Tensor
 
-from vitzoo.layouts import timm
 from vitzoo.layouts.layout import ANY, Layout
 from vitzoo.layouts.rules import Drop, Fixed, Join, Piece, Table, module, positions, same
+from vitzoo.layouts.timm import tables as timm
 from vitzoo.spec import (
     MLP,
     Activation,

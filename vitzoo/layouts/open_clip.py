@@ -6,9 +6,9 @@ A file holds the whole model, or the tower alone; the tower alone is written.
 from collections.abc import Iterable
 from dataclasses import replace
 
-from vitzoo.layouts import timm
 from vitzoo.layouts.layout import ANY, Layout
 from vitzoo.layouts.rules import Drop, Join, Piece, Rule, Table, Zeros, module, positions, same
+from vitzoo.layouts.timm import tables as timm
 from vitzoo.spec import Activation, FinalNorm, Head, Pool, PosEmbed, PosPrefix, Resample, Rope, RopeKind
 
 BLOCK = "transformer.resblocks.{i}"

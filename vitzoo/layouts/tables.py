@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 
 from vitzoo.errors import LayoutError
-from vitzoo.layouts import big_vision, google, huggingface, meta, open_clip, timm, torchvision
+from vitzoo.layouts import big_vision, google, meta, open_clip, torchvision
+from vitzoo.layouts.huggingface import tables as huggingface
 from vitzoo.layouts.layout import ANY, Layout
-from vitzoo.layouts.native import NAMES
 from vitzoo.layouts.rules import same
+from vitzoo.layouts.timm import tables as timm
 from vitzoo.spec import ViTSpec
+from vitzoo.spec.tensors import NAMES
 
 NATIVE = Layout(
     "vitzoo",

@@ -3,40 +3,24 @@
 Names, arguments and return values are those of `timm.models.vision_transformer.VisionTransformer`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from vitzoo.errors import SpecError
+from vitzoo.model.backbone import Backbone
 from vitzoo.model.head import HEADS
 from vitzoo.model.init import init_weights
 from vitzoo.model.pool import POOLS
-from vitzoo.model.position import PatchEmbed, Place, PosTable, RelPosTable
-from vitzoo.resample import resample_patch_kernel, resample_rel_pos, resample_table
-from vitzoo.spec import FinalNorm, Preprocessing, Resample, Size, ViTSpec
+from vitzoo.model.position import RelPosTable
+from vitzoo.model.resample import resample_patch_kernel, resample_rel_pos, resample_table
+from vitzoo.spec import FinalNorm, Size
 
 
-class TimmDialect(nn.Module):
-    """What timm's VisionTransformer offers besides forward, forward_features and forward_head; `ViT` is the rest."""
-
-    spec: ViTSpec
-    preprocessing: Preprocessing
-    resample: Resample
-    grad_checkpointing: bool
-    _labels: Any
-    patch_embed: PatchEmbed
-    pos_embed: PosTable | None
-    blocks: nn.ModuleList
-    pool: nn.Module
-    head: nn.Module
-
-    # Defined by ViT; declared so that this file can be read and checked alone.
-    embed: Callable[[Tensor], tuple[Tensor, tuple[int, int]]]
-    places: Callable[[tuple[int, int]], list[Place]]
-    run_block: Callable[[nn.Module, Tensor, Place], Tensor]
-    final_norm: Callable[[Tensor], Tensor]
+class TimmDialect(Backbone):
+    """What timm's VisionTransformer offers besides forward, forward_features and forward_head."""
 
     @property
     def num_features(self) -> int:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from vitzoo.errors import SpecError
 from vitzoo.model.layers import NORMS
-from vitzoo.resample import resample_rel_pos, resample_table
+from vitzoo.model.resample import resample_rel_pos, resample_table
 from vitzoo.spec import PosEmbed, Resample, Rope, RopeKind, RopePairs, ViTSpec
 
 

@@ -6,9 +6,10 @@ from PIL import Image
 from torch import Tensor
 
 from vitzoo.errors import SpecError
-from vitzoo.train.bands import to_tensor
-from vitzoo.train.recipe import Recipe
-from vitzoo.transform import MODES, Pixels, Prepared, preprocess
+from vitzoo.images.bands import to_tensor
+from vitzoo.images.load import MODES, Pixels
+from vitzoo.images.transform import Prepared, preprocess
+from vitzoo.registry.recipes import Recipe
 
 Augmentation = Callable[[Image.Image | Pixels], Tensor]
 

@@ -18,7 +18,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from vitzoo.errors import TrainingError
-from vitzoo.weights.files import replacing
+from vitzoo.files.atomic import replacing
 
 COLUMNS = ("epoch", "step", "lr", "train_loss", "val_loss", "val_top1", "val_top5", "images_per_second", "seconds")
 

@@ -10,7 +10,7 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
 from vitzoo.errors import TrainingError, WeightsError
-from vitzoo.weights.files import replacing
+from vitzoo.files.atomic import replacing
 
 LAST, BEST = "checkpoints/last.ckpt", "checkpoints/best.ckpt"
 

@@ -8,18 +8,18 @@ import torch
 from lightning.pytorch.utilities import rank_zero_only
 
 from vitzoo.errors import TrainingError
-from vitzoo.model import ViT
-from vitzoo.registry import read_yaml
+from vitzoo.files.atomic import replacing
+from vitzoo.publish.dialect import ViT
+from vitzoo.registry.recipes import Recipe, load_recipe
+from vitzoo.registry.strict_yaml import read_yaml
 from vitzoo.train.checkpoints import BEST, LAST, explained
-from vitzoo.train.data import PictureData
+from vitzoo.train.datamodule import PictureData
 from vitzoo.train.lora import add_lora, merge, save_adapter
 from vitzoo.train.module import FineTuner, ShardedFineTuner, make_optimizer, seed_step
 from vitzoo.train.network import Model, build, origin, write
 from vitzoo.train.probe import FeatureData, HeadTuner, cacheable
-from vitzoo.train.recipe import Recipe, load_recipe
 from vitzoo.train.report import write_report
 from vitzoo.train.trainer import FSDP, Machines, batch_size, make_trainer, parts_of_a_step, quiet
-from vitzoo.weights.files import replacing
 
 
 def finetune(

@@ -8,8 +8,8 @@ from timm.models import group_parameters
 from torch import nn
 
 from vitzoo.errors import TrainingError
-from vitzoo.model import ViT
-from vitzoo.train.recipe import Recipe
+from vitzoo.publish.dialect import ViT
+from vitzoo.registry.recipes import Recipe
 
 Group = dict[str, Any]
 

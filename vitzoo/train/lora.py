@@ -5,10 +5,10 @@ from pathlib import Path
 from peft import LoraConfig, PeftModel, get_peft_model
 
 from vitzoo.errors import TrainingError
-from vitzoo.model import ViT
+from vitzoo.files.atomic import replacing_folder
 from vitzoo.model.layers import Linear
-from vitzoo.train.recipe import Recipe
-from vitzoo.weights.write import replacing_folder
+from vitzoo.publish.dialect import ViT
+from vitzoo.registry.recipes import Recipe
 
 
 def add_lora(model: ViT, recipe: Recipe, base: str) -> PeftModel:

@@ -16,9 +16,9 @@ from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics.classification import MulticlassAccuracy
 
 from vitzoo.errors import TrainingError
-from vitzoo.model import ViT
+from vitzoo.publish.dialect import ViT
+from vitzoo.registry.recipes import ClassWeights, Recipe
 from vitzoo.train.groups import param_groups
-from vitzoo.train.recipe import ClassWeights, Recipe
 from vitzoo.train.schedule import lr_factor
 
 Batch = tuple[Tensor, Tensor]

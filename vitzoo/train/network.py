@@ -7,15 +7,15 @@ from typing import Any
 
 from timm.layers import PatchDropout
 
-import vitzoo
+from vitzoo.checkpoints.save import save
 from vitzoo.errors import TrainingError
-from vitzoo.factory import create
-from vitzoo.model import ViT
-from vitzoo.spec import Pool, RelPos, is_file
+from vitzoo.publish.dialect import ViT, create
+from vitzoo.registry.recipes import Recipe
+from vitzoo.registry.reference import is_file
+from vitzoo.sources.cache import sha256_of
+from vitzoo.spec import Pool, RelPos
 from vitzoo.train.groups import freeze
-from vitzoo.train.recipe import Recipe
-from vitzoo.weights.cache import sha256_of
-from vitzoo.weights.save import save
+from vitzoo.version import __version__
 
 Model = str | Path | ViT
 
@@ -75,7 +75,7 @@ def write(vit: ViT, output: Path, recipe: Recipe, start: Mapping[str, Any], data
     came = start["origin"] or start["model"]
     vit.origin = f"fine-tuned from {came}" if recipe.pretrained else f"{came} trained from scratch"
     training = {
-        "vitzoo": vitzoo.__version__,
+        "vitzoo": __version__,
         "recipe": recipe.model_dump(mode="json"),
         "data": data,
         "start": dict(start) if recipe.pretrained else None,

@@ -10,16 +10,15 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from vitzoo.factory import create
-from vitzoo.model import ViT
+from vitzoo.data.pictures import WHOLE, Pictures
+from vitzoo.evaluation.measure import Evaluation, matched, measure, opened, order
+from vitzoo.evaluation.predict import outputs
+from vitzoo.publish.dialect import ViT, create
+from vitzoo.registry.recipes import Recipe
 from vitzoo.spec import FinalNorm
 from vitzoo.train.augment import augments
-from vitzoo.train.data import EpochSampler, PictureData
-from vitzoo.train.evaluation import Evaluation, matched, measure, opened, order
-from vitzoo.train.inference import outputs
+from vitzoo.train.datamodule import EpochSampler, PictureData
 from vitzoo.train.module import FineTuner
-from vitzoo.train.pictures import WHOLE, Pictures
-from vitzoo.train.recipe import Recipe
 
 
 class Features(NamedTuple):

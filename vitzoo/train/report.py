@@ -5,15 +5,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vitzoo.errors import LicenseError
+from vitzoo.evaluation import plots
+from vitzoo.evaluation.measure import Evaluation, evaluate
+from vitzoo.files.atomic import replacing
 from vitzoo.markdown import page, table
-from vitzoo.model import ViT
-from vitzoo.model_card import write_card
-from vitzoo.origin import Origin
-from vitzoo.train import plots
-from vitzoo.train.data import PictureData
-from vitzoo.train.evaluation import Evaluation, evaluate
-from vitzoo.train.recipe import Recipe
-from vitzoo.weights.files import replacing
+from vitzoo.publish.card import write_card
+from vitzoo.publish.dialect import ViT
+from vitzoo.publish.origin import Origin
+from vitzoo.registry.recipes import Recipe
+from vitzoo.train.datamodule import PictureData
 
 MOST_ROWS = 20
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 
-from vitzoo.train.recipe import Recipe, Schedule
+from vitzoo.registry.recipes import Recipe, Schedule
 
 SHAPES: dict[Schedule, Callable[[float], float]] = {
     Schedule.COSINE: lambda done: 0.5 * (1 + math.cos(math.pi * done)),

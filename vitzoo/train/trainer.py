@@ -18,9 +18,9 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 from lightning.pytorch.tuner.tuning import Tuner
 
 from vitzoo.errors import TrainingError
+from vitzoo.registry.recipes import Recipe
 from vitzoo.train.callbacks import Bar, History, MiddleCheckpoint, Patience, Terminated
 from vitzoo.train.checkpoints import BEST, LAST, WholeFileIO
-from vitzoo.train.recipe import Recipe
 
 FSDP = "fsdp"
 

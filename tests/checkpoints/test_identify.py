@@ -1,0 +1,169 @@
+"""What a checkpoint is: every entry of the registry from its tensors' names and shapes alone, and what is refused."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+from timm_peer import randomise, spec_fields
+
+import vitzoo
+import vitzoo.model.resample
+from vitzoo import registry
+from vitzoo.checkpoints.identify import TRAINING, identify
+from vitzoo.errors import LayoutError, SpecError, WeightsError
+from vitzoo.layouts.tables import get_layout
+from vitzoo.spec import Resample, ViTSpec
+
+NAMES = registry.list_pretrained()
+
+
+class Shapes:
+    """A checkpoint of which only names and shapes are there."""
+
+    metadata: Mapping[str, str] = {}
+    notes = ()
+
+    def __init__(self, spec: ViTSpec, layout: str) -> None:
+        table = get_layout(layout)
+        stored = table.bind(spec).stored
+        keys = table.written(stored)
+        self.path = Path("somewhere/mystery.pth")
+        self.shapes = {keys[name]: shape for name, shape in stored.items()}
+        self.dtypes = dict.fromkeys(self.shapes, torch.float32)
+
+
+def computes(spec: ViTSpec) -> dict[str, Any]:
+    """The grid stands for the size, since pixels beyond the last whole patch do not show."""
+    free = {"img_size", "drop_remainder", *TRAINING}
+    return {"grid": spec.grid} | {name: value for name, value in spec if name not in free}
+
+
+@pytest.mark.parametrize("layout", sorted({s.layout for n in NAMES for s in registry.weights_entry(n).sources}))
+def test_every_entry_is_known_by_its_tensors_or_asks(layout: str) -> None:
+    """The right architecture, or an error that lists the right one among several; never a wrong one."""
+    table = get_layout(layout)
+    for name in registry.with_layout(layout):
+        spec = registry.entry_spec(name)
+        if "act" in table.holds and spec.act not in (table.holds["act"] or (spec.act,)):
+            continue  # run by its publisher with another activation than the layout's own code has
+        file = Shapes(spec, layout)
+        try:
+            found = identify(file, {}).spec
+        except WeightsError as error:
+            _, several, rest = str(error).partition("fits several architectures, which differ in ")
+            fields = rest.partition(":")[0].split(", ") if several else []
+            found = identify(file, {field: getattr(spec, field) for field in fields}).spec
+        assert computes(found) == computes(spec), name
+        assert computes(identify(file, {}, like=name).spec) == computes(spec), name
+
+
+@pytest.fixture(scope="module")
+def peer() -> torch.nn.Module:
+    return randomise(timm.create_model("vit_tiny_patch16_224", depth=2, num_classes=7, img_size=64)).eval()
+
+
+@pytest.fixture
+def mystery(tmp_path: Path, peer: torch.nn.Module) -> Path:
+    path = tmp_path / "mystery.pth"
+    torch.save({"model": peer.state_dict(), "epoch": 3}, path)
+    return path
+
+
+HIDDEN = {"num_heads": 3, "norm_eps": 1e-6, "act": "gelu", "pool": "cls", "pool_prefix": False, "block": "pre_norm"}
+
+
+def test_a_file_that_no_entry_explains_needs_what_tensors_do_not_show(mystery: Path, peer: torch.nn.Module) -> None:
+    with pytest.raises(WeightsError, match="do not show num_heads, norm_eps, act, pool, pool_prefix, block"):
+        vitzoo.create(mystery, layout="timm")
+    model = vitzoo.create(mystery, layout="timm", **HIDDEN)
+    assert computes(model.spec) == computes(ViTSpec(**spec_fields(peer)))
+    x = torch.randn(2, 3, 64, 64)
+    torch.testing.assert_close(model(x), peer(x), rtol=1e-5, atol=1e-5)
+    assert "layout timm" in str(model.load_report)
+    assert "given" in str(model.load_report)
+
+
+def test_a_given_field_may_describe_adapt_or_contradict(mystery: Path) -> None:
+    adapted = vitzoo.create(mystery, layout="timm", **HIDDEN, num_classes=3, img_size=96)
+    assert adapted.head.fc.weight.shape[0] == 3
+    assert adapted.load_report.counts["resampled"] == 1
+    with pytest.raises(WeightsError, match="depth is 2 in the tensors, and 3 was given"):
+        vitzoo.create(mystery, layout="timm", **HIDDEN, depth=3)
+    with pytest.raises(WeightsError, match="hidden_dim is 192 in the tensors, and 384 was given"):
+        vitzoo.create(mystery, layout="timm", **HIDDEN, hidden_dim=384)
+    with pytest.raises(SpecError, match="unknown field 'num_head'"):
+        vitzoo.create(mystery, num_head=3)
+    with pytest.raises(WeightsError, match=r"not like vit_s16: it has hidden_dim 192 \(there 384\)"):
+        vitzoo.create(mystery, layout="timm", like="vit_s16")
+
+
+def test_a_folder_as_timm_saves_it_needs_nothing(tmp_path: Path, peer: torch.nn.Module) -> None:
+    timm.models.save_for_hf(peer, tmp_path / "saved", model_args={"depth": 2, "img_size": 64}, safe_serialization=True)
+    model = vitzoo.create(tmp_path / "saved")
+    x = torch.randn(1, 3, 64, 64)
+    torch.testing.assert_close(model(x), peer(x), rtol=1e-5, atol=1e-5)
+    assert model.preprocessing.mean == tuple(peer.pretrained_cfg["mean"])
+
+
+def test_several_architectures_are_listed(tmp_path: Path) -> None:
+    spec = registry.entry_spec("clip_b16.openai")
+    with pytest.raises(WeightsError, match=r"differ in act: .*act=gelu.*act=quick_gelu|act=quick_gelu.*act=gelu"):
+        identify(Shapes(spec, "timm"), {})
+    assert identify(Shapes(spec, "timm"), {"act": "quick_gelu"}).spec.act == "quick_gelu"
+
+
+def test_a_model_of_another_kind_is_refused(tmp_path: Path) -> None:
+    save_file({"conv1.weight": torch.zeros(4, 3, 3, 3), "fc.bias": torch.zeros(9)}, tmp_path / "resnet.safetensors")
+    with pytest.raises(LayoutError, match=r"holds 2 tensors in none of the layouts .*; the nearest is"):
+        vitzoo.create(tmp_path / "resnet.safetensors")
+
+
+def test_the_policy_is_that_of_the_entry_or_of_the_layouts_reader() -> None:
+    assert (
+        identify(Shapes(registry.entry_spec("dino_s8.in1k"), "timm"), {}, like="dino_s8.in1k").resample
+        is Resample.DINOV2
+    )
+    assert (
+        identify(Shapes(registry.entry_spec("vit_b16.tv_in1k_v1"), "torchvision"), {}).resample is Resample.TORCHVISION
+    )
+
+
+def test_broken_configuration_beside_a_checkpoint(mystery: Path) -> None:
+    (mystery.parent / "config.json").write_text("{")
+    with pytest.raises(WeightsError, match=r"config\.json beside the checkpoint cannot be read"):
+        vitzoo.create(mystery)
+
+
+def test_pitfall_08_a_square_table_is_not_read_as_a_rectangle(mystery: Path, peer: torch.nn.Module) -> None:
+    """8x8 patches and 4x16 are as many: the caller's size is a wish, and the table is resampled for it."""
+    model = vitzoo.create(mystery, layout="timm", **HIDDEN, img_size=(64, 256))
+    assert model.load_report.counts["resampled"] == 1
+    grid = vitzoo.create(mystery, layout="timm", **HIDDEN).pos_embed.grid
+    expected = vitzoo.model.resample.resample_table(grid, (4, 16), Resample.TIMM)
+    torch.testing.assert_close(model.pos_embed.grid, expected)
+
+
+def test_a_rectangular_table_needs_its_size(tmp_path: Path) -> None:
+    spec = ViTSpec(img_size=(32, 64), patch_size=8, hidden_dim=48, depth=2, num_heads=3, mlp_dim=96)
+    with pytest.raises(WeightsError, match=r"do not show .*img_size"):
+        identify(Shapes(spec, "timm"), HIDDEN, layout="timm")
+    assert identify(Shapes(spec, "timm"), {**HIDDEN, "img_size": (32, 64)}, layout="timm").spec == spec.replace(
+        layer_scale=None
+    )
+
+
+def test_a_tensor_that_is_missing_or_out_of_shape_is_named(tmp_path: Path, peer: torch.nn.Module) -> None:
+    state = dict(peer.state_dict())
+    del state["blocks.1.mlp.fc2.bias"]
+    torch.save(state, tmp_path / "short.pth")
+    for fields in ({"layout": "timm", **HIDDEN}, HIDDEN):
+        with pytest.raises(LayoutError, match=r"short.* missing 1: blocks\.1\.mlp\.fc2\.bias \[192\]"):
+            vitzoo.create(tmp_path / "short.pth", **fields)
+    state = {**peer.state_dict(), "blocks.1.norm1.weight": torch.zeros(191)}
+    torch.save(state, tmp_path / "bent.pth")
+    with pytest.raises(LayoutError, match=r"shape of blocks\.1\.norm1\.weight: expected \[192\], found \[191\]"):
+        vitzoo.create(tmp_path / "bent.pth", layout="timm", **HIDDEN)

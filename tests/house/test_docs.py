@@ -1,0 +1,185 @@
+"""The generated pages are those of the registry and the layouts, and say nothing that is not so."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import vitzoo
+from tools import drift
+from tools.docs.__main__ import main, pages
+from tools.docs.evidence import RUNS, UNTESTED, VERSIONS, Run
+from tools.docs.layouts import beside
+from tools.docs.models import families, from_timm, models_of
+from vitzoo import ViT, registry
+from vitzoo.layouts.tables import LAYOUTS
+from vitzoo.markdown import table
+from vitzoo.registry.describe import count_parameters
+from vitzoo.spec import ViTSpec
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+SPEC = ViTSpec(img_size=16, patch_size=8, hidden_dim=16, depth=1, num_heads=2, mlp_dim=16, num_classes=3)
+
+
+def named(text: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", text)
+
+
+@pytest.fixture(scope="module")
+def written() -> dict[str, str]:
+    return {page.as_posix(): text for page, text in pages().items()}
+
+
+# --- generated pages -------------------------------------------------------------------------------------------------
+
+
+def test_pages_are_up_to_date(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--check"]) == 0, capsys.readouterr().out
+
+
+def test_check_sees_a_page_that_differs_is_missing_or_left_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([], tmp_path) == 0
+    assert main(["--check"], tmp_path) == 0
+    (tmp_path / "models.md").write_text("mine")
+    (tmp_path / "layouts.md").unlink()
+    (tmp_path / "families" / "gone.md").write_text("")
+    capsys.readouterr()
+    assert main(["--check"], tmp_path) == 1
+    told = capsys.readouterr().out
+    assert [name in told for name in ("models.md", "layouts.md", "gone.md", "vit.md")] == [True, True, True, False]
+    assert main([], tmp_path) == 0
+    assert main(["--check"], tmp_path) == 0
+    assert not (tmp_path / "families" / "gone.md").exists()
+
+
+def test_every_model_and_every_weights_entry_has_a_row(written: dict[str, str]) -> None:
+    assert {name for family in families() for name in models_of(family)} == set(registry.list_models())
+    for name in registry.list_models():
+        assert written["models.md"].count(f"\n| `{name}` |") == 1
+    for family in families():
+        page = written[f"families/{family.family}.md"]
+        for name in models_of(family):
+            assert all(page.count(f"\n| `{full}` |") == 1 for full in registry.list_pretrained(f"{name}.*"))
+
+
+def test_every_family_says_what_it_is(written: dict[str, str]) -> None:
+    for family in families():
+        assert family.title, family.family
+        assert family.about, family.family
+        assert family.about.strip() in written[f"families/{family.family}.md"]
+
+
+def test_tables_have_as_many_cells_as_columns(written: dict[str, str]) -> None:
+    """A bar in a note or a licence would open a column."""
+    for page, text in written.items():
+        for block in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
+            widths = {len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}
+            assert len(widths) == 1, f"{page}: {block[:80]}"
+    assert table(("a",), [("x|y",)])[-1] == r"| x\|y |"
+
+
+def links() -> Iterator[tuple[Path, str]]:
+    for file in sorted(DOCS.rglob("*.md")):
+        for link in re.findall(r"\]\(([^)\s]+)\)", file.read_text(encoding="utf-8")):
+            if not link.startswith(("http", "#")):
+                yield file, link.partition("#")[0]
+
+
+def test_links_lead_somewhere() -> None:
+    found = list(links())
+    assert len(found) > len(families())
+    for file, link in found:
+        assert (file.parent / link).exists(), f"{file.relative_to(ROOT)}: {link}"
+
+
+# --- numbers ---------------------------------------------------------------------------------------------------------
+
+
+def differing(name: str, millions: float) -> bool:
+    """Papers round, and leave classifiers out or in: a million or 6 % is no difference."""
+    return abs(count_parameters(registry.model_spec(name)) / 1e6 - millions) > max(1.0, 0.06 * millions)
+
+
+def test_published_sizes_are_ours() -> None:
+    found = {
+        name: millions
+        for family in families()
+        for published in family.published
+        for name, millions in published.params.items()
+    }
+    assert len(found) > 30
+    assert all(name in models_of(family) for family in families() for p in family.published for name in p.params)
+    assert [name for name, millions in found.items() if differing(name, millions)] == []
+    assert differing("vit_l16", found["vit_h14"])  # two rows of a table exchanged would show
+    assert differing("deit_s16", found["deit_ti16"])
+
+
+def test_entries_said_to_be_timms_are_compared_with_timm() -> None:
+    compared = {registry.resolve(tag).name for tag in drift.plain_tags()}
+    said = {name for name in registry.list_pretrained() if from_timm(registry.weights_entry(name))}
+    assert len(said) > 400
+    assert said <= compared
+
+
+# --- what is said to be verified -------------------------------------------------------------------------------------
+
+
+def test_every_layout_has_a_row(written: dict[str, str]) -> None:
+    covered = {name for run in RUNS for name in run.layouts}
+    assert covered | UNTESTED.keys() == LAYOUTS.keys()
+    assert not covered & UNTESTED.keys()
+    overview, _, rest = written["layouts.md"].partition("## What was compared")
+    runs, _, holds = rest.partition("## What each holds")
+    for name in LAYOUTS:
+        assert f"\n| `{name}` |" in overview
+        assert f"\n| `{name}` |" in runs
+        assert f"`{name}`" in holds
+
+
+@pytest.mark.parametrize("run", RUNS, ids=lambda run: f"{run.layouts[0]}-{run.test}")
+def test_what_a_run_names_is_in_its_test(run: Run) -> None:
+    text = (ROOT / "tests" / run.test).read_text(encoding="utf-8")
+    assert named(run.judge)
+    for name in named(run.judge):
+        assert re.search(rf"\b{re.escape(name)}\b", text), f"{run.test} does not name {name}"
+    parity = (ROOT / "tests" / "layout_parity.py").read_text(encoding="utf-8") if "layout_parity" in text else ""
+    assert all(number in text + parity for number in re.findall(r"\d+e-\d+", run.tolerance))
+
+
+def test_versions_are_not_above_those_installed() -> None:
+    """A page written for a newer version than the tests ran with would claim too much."""
+    from importlib.metadata import version
+
+    for package, stated in VERSIONS.items():
+        installed = version({"open_clip": "open_clip_torch"}.get(package, package))
+        assert _numbers(installed) >= _numbers(stated), package
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(map(int, re.findall(r"\d+", version)[:3]))
+
+
+@pytest.mark.parametrize("layout", ["timm", "hf_vit", "torchvision", "dino"])
+def test_files_beside_the_weights_are_those_that_are_written(layout: str, tmp_path: Path) -> None:
+    path = vitzoo.save(ViT(SPEC), tmp_path / "model", layout=layout)
+    found = {file.name for file in path.iterdir()} - {"model.safetensors"} if path.is_dir() else set()
+    assert found == set(beside(LAYOUTS[layout]))
+    assert path.is_dir() or path.suffix == LAYOUTS[layout].suffix
+
+
+# --- the hand-written page -------------------------------------------------------------------------------------------
+
+
+def test_snippets_of_the_converting_page_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    snippets = re.findall(r"```python\n(.*?)```", (DOCS / "converting.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert len(snippets) == 10
+    scope: dict[str, object] = {}
+    for snippet in snippets:
+        exec(compile(snippet, "docs/converting.md", "exec"), scope)
+    assert not (tmp_path / "out" / "never").exists()

@@ -1,0 +1,76 @@
+"""The rooms of the house: imports run one way, and looking things up never imports torch."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tools.house import too_long, wrong_imports
+
+
+def test_imports_run_one_way() -> None:
+    assert wrong_imports() == []
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "expected"),
+    [
+        ("spec/base.py", "from vitzoo.model import vit", "vitzoo.spec.base imports vitzoo.model.vit"),
+        ("spec/base.py", "def late():\n    import vitzoo", "vitzoo.spec.base imports vitzoo, "),
+        ("spec/base.py", "from vitzoo import model", "vitzoo.spec.base imports vitzoo.model"),
+        ("files/read.py", "from vitzoo.images import load", "vitzoo.files.read imports vitzoo.images.load"),
+        ("attic/one.py", "", "the room 'attic' stands on no floor"),
+        ("model/vit.py", "from vitzoo.model import mlp", "a circle: "),
+    ],
+)
+def test_the_guard_sees_what_goes_wrong(tmp_path: Path, file: str, text: str, expected: str) -> None:
+    package = tmp_path / "vitzoo"
+    circle = {"model/vit.py": "", "model/mlp.py": "from vitzoo.model.vit import x"}
+    files = {"spec/base.py": "", "images/load.py": "", **circle}
+    for name, content in {**files, file: text}.items():
+        for folder in (package / name).parents:
+            if folder.is_relative_to(package):
+                folder.mkdir(exist_ok=True, parents=True)
+                (folder / "__init__.py").touch()
+        (package / name).write_text(content, encoding="utf-8")
+    assert any(expected in line for line in wrong_imports(package)), wrong_imports(package)
+
+
+def test_the_guard_measures_functions_and_files(tmp_path: Path) -> None:
+    package = tmp_path / "vitzoo"
+    package.mkdir()
+    (package / "long.py").write_text("def f():\n" + "    x = 1\n" * 500, encoding="utf-8")
+    found = [line.partition(";")[0] for line in too_long(package)]
+    assert found == ["vitzoo.long has 501 lines", "vitzoo.long.f has 501 lines"]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import vitzoo; vitzoo.list_models()",
+        "import sys; sys.argv = ['vitzoo', 'list']; from vitzoo.cli import app; app(standalone_mode=False)",
+        "import vitzoo; vitzoo.info('vit_b16').stages",
+    ],
+)
+def test_looking_things_up_does_not_import_torch(code: str) -> None:
+    check = "; assert not {'torch', 'timm', 'torchvision', 'transformers'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", f"import sys; {code}{check}"], check=True, capture_output=True)
+
+
+def test_creating_does_not_import_torchvision_or_timm() -> None:
+    code = "import sys, vitzoo; vitzoo.create('vit_nano4.cifar10', pretrained=True)"
+    check = "; assert not {'timm', 'torchvision', 'transformers'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code + check], check=True, capture_output=True)
+
+
+def test_public_names_are_what_they_say() -> None:
+    import vitzoo
+    import vitzoo.checkpoints.create
+
+    assert callable(vitzoo.create)
+    assert sorted(set(vitzoo.__all__) - set(dir(vitzoo))) == []
+    for name in vitzoo.__all__:
+        assert not isinstance(getattr(vitzoo, name), type(sys))
+    with pytest.raises(AttributeError, match="no attribute 'creat'"):
+        _ = vitzoo.creat

@@ -1,0 +1,74 @@
+"""Compares the registry with the installed timm: `python -m tools.drift [--json]`; exit 1 if they differ."""
+
+import json
+import re
+import sys
+from typing import Any
+
+from vitzoo import registry
+from vitzoo.errors import RegistryError
+from vitzoo.spec import HubSource
+
+MODULES = ("vision_transformer", "deit", "eva", "beit")
+# Not plain ViTs: convolutional stems, window or decomposed relative positions, two-dimensional feature maps.
+NOT_PLAIN = re.compile(r"_r\d+_|_r_s\d+|_resnet|relpos|samvit|_mci_|naflex")
+
+
+def plain_tags() -> list[str]:
+    """timm's plain ViT tags that have published weights."""
+    import timm
+
+    names = {name for module in MODULES for name in timm.list_models(module=module, pretrained=True, include_tags=True)}
+    return sorted(name for name in names if not NOT_PLAIN.search(name))
+
+
+def differences() -> dict[str, list[str]]:
+    """`new`: timm's tags that the registry lacks; `gone`: the registry's that timm lacks; `changed`: other facts."""
+    from timm.models import get_pretrained_cfg
+
+    tags = plain_tags()
+    found: dict[str, list[str]] = {"new": [], "gone": [], "changed": []}
+    for tag in tags:
+        try:
+            registry.weights_entry(tag)
+        except RegistryError:
+            found["new"].append(tag)
+            continue
+        config = get_pretrained_cfg(tag)
+        found["changed"] += [f"{tag}: {line}" for line in _changes(tag, config)]
+    for name in registry.list_pretrained():
+        for source in registry.weights_entry(name).sources:
+            if isinstance(source, HubSource) and source.repo.startswith("timm/"):
+                repo = source.repo.removeprefix("timm/")
+                found["gone"] += [] if repo in tags else [repo]
+    return found
+
+
+def _changes(tag: str, config: Any) -> list[str]:
+    entry, spec = registry.weights_entry(tag), registry.entry_spec(tag)
+    own = entry.preprocessing
+    pairs = {
+        "mean": (own.mean, tuple(config.mean)),
+        "std": (own.std, tuple(config.std)),
+        "interpolation": (own.interpolation.value, config.interpolation),
+        "crop_pct": (own.crop_pct, config.crop_pct),
+        "crop_mode": (own.crop_mode.value, config.crop_mode or "center"),
+        "num_classes": (spec.num_classes, config.num_classes),
+    }
+    if config.license:  # where timm states none, the entry's note says what its licence rests on
+        pairs["license"] = (entry.license, config.license)
+    return [f"{field} is {new!r} in timm, {old!r} here" for field, (old, new) in pairs.items() if old != new]
+
+
+def main() -> None:
+    """Print what differs; with --json for a program."""
+    found = differences()
+    if "--json" in sys.argv[1:]:
+        print(json.dumps(found, indent=2))
+    else:
+        print("\n".join(f"{kind}: {line}" for kind, lines in found.items() for line in lines) or "no differences")
+    sys.exit(1 if any(found.values()) else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""The registry's JSON Schemas, from the specs, for editors that check YAML: `python -m tools.schema [--check]`.
+
+They are looser than the registry in one way: an inherited field may be left out, so no field of an entry is required.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from vitzoo.registry.recipes import Recipe
+from vitzoo.spec import FamilyFile, ViTSpec, WeightsEntry
+
+FOLDER = Path(__file__).parents[1] / "registry" / "schema"
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+BASE = {"type": "string", "description": "the entry whose fields this one starts from; a name with '_' is abstract"}
+ALIASES = {"type": "array", "items": {"type": "string"}, "description": "other names, never inherited"}
+
+
+def schemas() -> dict[str, dict[str, Any]]:
+    """File name -> JSON Schema, for `registry/models`, `registry/weights` and `registry/recipes`."""
+    spec, entry = _inheriting(ViTSpec), _inheriting(WeightsEntry)
+    definitions = {**spec.pop("$defs"), **entry.pop("$defs")}
+    for source in definitions.values():
+        if "kind" in source.get("properties", {}):
+            # pydantic tells the sources apart by it, so it has no default in a file.
+            source["required"] = ["kind", *(name for name in source.get("required", []) if name != "kind")]
+    entry["properties"]["spec"] = {"$ref": "#/$defs/ViTSpec", "description": entry["properties"]["spec"]["description"]}
+    model = {**spec, "title": "Model", "properties": {"base": BASE, "aliases": ALIASES, **spec["properties"]}}
+    entry["properties"] = {"base": BASE, **entry["properties"]}
+    definitions |= {"ViTSpec": spec, "Model": model, "WeightsEntry": entry}
+    return {
+        "models.schema.json": _file_schema("models", "weights", "Model", definitions),
+        "weights.schema.json": _file_schema("weights", "models", "WeightsEntry", definitions),
+        "recipes.schema.json": _recipe_schema(),
+    }
+
+
+def _recipe_schema() -> dict[str, Any]:
+    recipe = _inheriting(Recipe)
+    base = {"type": "string", "description": "the recipe that this one starts from, by name or file"}
+    properties = {"base": base, **recipe["properties"]}
+    return {"$schema": DIALECT, **recipe, "title": "vitzoo registry, recipe", "properties": properties}
+
+
+def _inheriting(cls: type[ViTSpec | WeightsEntry | Recipe]) -> dict[str, Any]:
+    schema = cls.model_json_schema()
+    del schema["required"]
+    return schema
+
+
+def _file_schema(kind: str, other: str, entry: str, definitions: dict[str, Any]) -> dict[str, Any]:
+    schema = FamilyFile.model_json_schema()
+    del schema["properties"][other]
+    names = schema["properties"][kind].pop("patternProperties")
+    schema["properties"][kind] |= {
+        "patternProperties": {pattern: {"$ref": f"#/$defs/{entry}"} for pattern in names},
+        "additionalProperties": False,
+    }
+    schema |= {"$schema": DIALECT, "title": f"vitzoo registry, {kind}", "required": ["family", kind]}
+    definitions = {**definitions, **schema.pop("$defs")}
+    return {**schema, "$defs": _used(schema, definitions)}
+
+
+def _used(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    """The definitions that a schema refers to, and those that they refer to."""
+    found: dict[str, Any] = {}
+    waiting = [schema]
+    while waiting:
+        text = json.dumps(waiting.pop())
+        for name, definition in definitions.items():
+            if name not in found and json.dumps(f"#/$defs/{name}") in text:
+                found[name] = definition
+                waiting.append(definition)
+    return dict(sorted(found.items()))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the schemas; with `--check` only compare, and return 1 if a file differs."""
+    parser = argparse.ArgumentParser(prog="python -m tools.schema", description="Write the registry's JSON Schemas.")
+    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if a file is not up to date")
+    check = parser.parse_args(arguments).check
+    stale = []
+    for name, schema in schemas().items():
+        path, text = FOLDER / name, json.dumps(schema, indent=2) + "\n"
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            stale.append(path)
+            if not check:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text, encoding="utf-8")
+    for path in stale:
+        print(f"{path} is not up to date; run `python -m tools.schema`" if check else f"wrote {path}")
+    return int(check and bool(stale))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

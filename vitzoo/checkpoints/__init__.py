@@ -1,0 +1,1 @@
+"""Checkpoints: from bytes to a model and back."""

@@ -1,0 +1,154 @@
+"""From a checkpoint in one layout to a file or folder in another, tensor by tensor."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from vitzoo.checkpoints.identify import identified
+from vitzoo.checkpoints.save import Export
+from vitzoo.checkpoints.tensors import NativeTensors
+from vitzoo.errors import SpecError
+from vitzoo.spec import Shape
+
+
+class ConvertedRow(NamedTuple):
+    """Where one written tensor comes from."""
+
+    source: tuple[str, ...]
+    target: str
+    transform: str
+    shape: Shape
+
+
+@dataclass(frozen=True)
+class ConvertReport:
+    """Every tensor of the source and of the target, and what became of it."""
+
+    source: str
+    target: str
+    source_layout: str
+    target_layout: str
+    rows: tuple[ConvertedRow, ...]
+    dropped: dict[str, str]
+    """Tensors of the source that were left out, with the reason."""
+    sha256: dict[str, str] = field(default_factory=dict)
+    """Digests of the files read and written, by path."""
+    because: tuple[str, ...] = ()
+
+    @property
+    def used(self) -> int:
+        """Tensors of the source that went into the target."""
+        return len({key for row in self.rows for key in row.source})
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {**asdict(self), "rows": [row._asdict() for row in self.rows], "used": self.used}
+
+    def __str__(self) -> str:
+        """What was read and written, and every tensor that did not stay as it was."""
+        total = self.used + len(self.dropped)
+        lines = [
+            f"{self.source} ({self.source_layout}) -> {self.target} ({self.target_layout})",
+            *self.because,
+            f"{self.used} of {total} tensors used, {len(self.dropped)} dropped with a reason: 100 % accounted for; "
+            f"{len(self.rows)} written",
+        ]
+        lines += [f"  dropped {key}: {reason}" for key, reason in self.dropped.items()]
+        lines += [f"sha256 {digest}  {path}" for path, digest in self.sha256.items()]
+        return "\n".join(lines)
+
+
+def convert(
+    source: str | Path,
+    target: str | Path,
+    layout: str,
+    *,
+    source_layout: str | None = None,
+    like: str | None = None,
+    drop: Sequence[str] = (),
+    dtype: torch.dtype | None = None,
+    shard_size: int | None = None,
+    progress: Callable[[int, int], object] = lambda done, total: None,
+    **fields: Any,
+) -> ConvertReport:
+    """Write the checkpoint `source` in `layout`; a few tensors are in memory at a time.
+
+    Args:
+        source: a checkpoint file or folder, or weights of the registry.
+        target: a file (its suffix says the kind) or, where the layout's library reads one, a new folder.
+        layout: a layout, or the group of a library ("timm", "huggingface"): the first that can hold the model.
+        source_layout, like, fields: what `source` is, as for `vitzoo.create`; found out if not given.
+        drop: fields of the spec that `layout` cannot hold and that are left out on purpose.
+        dtype: of all tensors written; each keeps its own if not given.
+        shard_size: most bytes of one safetensors file.
+        progress: called with the number of tensors written and of all.
+
+    Raises:
+        LayoutError: `source` is in no known layout, or `layout` cannot hold it.
+        WeightsError: files that cannot be read or written, or a source whose architecture is not certain.
+    """
+    found = identified(source, fields, source_layout, like, {"streamed": True})
+    if found.changes:
+        raise SpecError(
+            f"converting does not change a model, and {', '.join(found.changes)} would; "
+            "create it with these fields, then save it"
+        )
+    tensors = NativeTensors(found.file, found.layout, found.spec)
+    labels = found.labels() if callable(found.labels) else found.labels
+    export = Export.planned(
+        layout,
+        found.spec,
+        found.preprocessing,
+        found.resample,
+        drop,
+        labels=labels,
+        license=found.license,
+        origin=found.origin,
+    )
+    rows = []
+    for step in export.binding.steps:
+        origin = tuple(dict.fromkeys(key for native in step.native for key in tensors.stored(native)))
+        ways = dict.fromkeys([*(tensors.transform(native) for native in step.native), step.transform])
+        transform = ", then ".join(way for way in ways if way != "same") or "same"
+        rows += [ConvertedRow(origin, export.keys[name], transform, shape) for name, shape in step.stored.items()]
+    rows += [
+        ConvertedRow((), export.keys[name], "follows from the architecture", export.binding.stored[name])
+        for name in export.binding.fixed
+    ]
+    done = 0
+
+    def count(key: str) -> None:
+        nonlocal done
+        done += 1
+        progress(done, len(rows))
+
+    written = export.write(Path(target), tensors.read, tensors.dtype, dtype, shard_size, count)
+    used = {key for row in rows for key in row.source}
+    dropped = dict(tensors.dropped)
+    for key in found.file.shapes:
+        if key not in used and key not in dropped:
+            fixed = key in {tensors.keys[name] for name in tensors.binding.fixed}
+            dropped[key] = "it follows from the architecture" if fixed else f"left out on purpose: {', '.join(drop)}"
+    return ConvertReport(
+        str(found.file.path),
+        str(written),
+        found.layout.name,
+        export.layout.name,
+        tuple(rows),
+        dropped,
+        {str(path): _sha256(path) for place in (found.file.path, written) for path in _files(place)},
+        found.because,
+    )
+
+
+def _files(place: Path) -> list[Path]:
+    return sorted(path for path in place.iterdir() if path.is_file()) if place.is_dir() else [place]
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,171 @@
+"""From a checkpoint to a model: import, resample, adapt, assign; and the report of it all. It fails closed."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+
+from vitzoo.checkpoints.tensors import NativeTensors
+from vitzoo.errors import WeightsError
+from vitzoo.model import TimmDialect
+from vitzoo.model.init import init_weights
+from vitzoo.model.resample import resample_patch_kernel, resample_rel_pos, resample_table
+from vitzoo.spec import Preprocessing, Resample, Shape, ViTSpec
+
+M = TypeVar("M", bound=TimmDialect)
+
+# What a changed field of the spec lets go of: these tensors may be dropped from the source and made anew.
+RENEWS = {
+    "num_classes": ("head.fc.", "head.fc_dist."),
+    "head": ("head.",),
+    "pool": ("pool.", "head.fc."),
+}
+
+
+class Row(NamedTuple):
+    """What happened to one tensor of the model or of the source."""
+
+    tensor: str
+    action: str  # loaded, resampled, adapted, re-initialised, dropped
+    detail: str
+
+
+@dataclass
+class LoadReport:
+    """Every tensor of the source and of the model, and what became of it."""
+
+    source: str
+    layout: str
+    rows: list[Row] = field(default_factory=list)
+    because: tuple[str, ...] = ()
+    """How the layout and the architecture of a checkpoint file were found out."""
+
+    def add(self, tensor: str, action: str, detail: str = "") -> None:
+        self.rows.append(Row(tensor, action, detail))
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return dict(Counter(row.action for row in self.rows))
+
+    def __str__(self) -> str:
+        """A line of totals, then a table of all that was not loaded unchanged."""
+        lines = [f"{self.source} ({self.layout}): " + ", ".join(f"{n} {action}" for action, n in self.counts.items())]
+        lines += self.because
+        notable = [row for row in self.rows if row.action != "loaded"]
+        if notable:
+            widths = [max(len(cell) for cell in column) for column in zip(*notable, Row._fields, strict=True)]
+            for row in [Row(*Row._fields), Row(*("-" * width for width in widths)), *notable]:
+                lines.append("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        return "\n".join(lines)
+
+
+@torch.no_grad()
+def load(
+    kind: type[M],
+    tensors: NativeTensors,
+    target: ViTSpec,
+    preprocessing: Preprocessing,
+    resample: Resample,
+    generator: torch.Generator | int | None = None,
+) -> M:
+    """Build `target` as a `kind` with the weights of a checkpoint.
+
+    Its architecture and `target` may differ in what can be adapted (sizes, channels, classes, pool, head, drop path).
+    Tensors of the file are used as they are mapped; only those that change are computed.
+
+    Raises:
+        LayoutError: the file does not hold exactly the tensors that its layout asks for.
+        WeightsError: a tensor does not fit, and nothing the caller asked for explains it.
+    """
+    source, where = tensors.spec, str(tensors.file.path)
+    report = LoadReport(where, tensors.layout.name)
+    with torch.device("meta"):
+        model = kind(target, preprocessing, resample)
+    expected: dict[str, Shape] = {key: tuple(t.shape) for key, t in model.state_dict().items()}
+    renewed = tuple(
+        prefix
+        for name, prefixes in RENEWS.items()
+        if getattr(source, name) != getattr(target, name)
+        for prefix in prefixes
+    )
+    state: dict[str, Tensor] = {}
+    unfit: list[str] = []
+    for key in (native for step in tensors.binding.steps for native in step.native):
+        fitted, action, detail = _fit(key, tensors.read(key), source, target, resample)
+        if key not in expected and not key.startswith(renewed):
+            unfit.append(f"{key} {list(fitted.shape)} has no place in the model")
+        elif key not in expected or (tuple(fitted.shape) != expected[key] and key.startswith(renewed)):
+            report.add(key, "dropped", f"{list(fitted.shape)}: the caller asked for another head or pool")
+        elif tuple(fitted.shape) != expected[key]:
+            unfit.append(f"{key} is {list(fitted.shape)} in the file and {list(expected[key])} in the model")
+        else:
+            state[key] = fitted
+            report.add(key, action, detail)
+    for key, reason in tensors.dropped.items():
+        report.add(key, "dropped", reason)
+    fresh = [key for key in expected if key not in state]
+    unfit += [f"{key} {list(expected[key])} is not in the file" for key in fresh if not key.startswith(renewed)]
+    if unfit:
+        raise WeightsError(
+            f"{where} does not fit the model: {'; '.join(unfit[:8])}"
+            f"{f'; and {len(unfit) - 8} more' if len(unfit) > 8 else ''}. "
+            f"Changes asked for: {', '.join(_changes(source, target)) or 'none'}"
+        )
+    for child in sorted({key.partition(".")[0] for key in fresh}):
+        module = model.get_submodule(child)
+        if not tensors.blank:
+            init_weights(module.to_empty(device="cpu"), generator)
+        state.update({key: t for key, t in model.state_dict().items() if key in fresh and key.startswith(f"{child}.")})
+    for key in fresh:
+        report.add(key, "re-initialised", f"{list(expected[key])}: the caller asked for it")
+    model.load_state_dict(state, assign=True)
+    model.load_report = report
+    return model
+
+
+def _fit(key: str, tensor: Tensor, source: ViTSpec, target: ViTSpec, resample: Resample) -> tuple[Tensor, str, str]:
+    """A tensor for the target's sizes and channels, with what was done to it."""
+    before = list(tensor.shape)
+    if key.endswith("rel_pos.grid") and source.grid != target.grid:
+        return (
+            resample_rel_pos(tensor, target.grid, resample),
+            "resampled",
+            f"for {list(source.grid)} to {list(target.grid)} patches, {resample}",
+        )
+    if key == "pos_embed.grid" and source.grid != target.grid:
+        return (
+            resample_table(tensor, target.grid, resample),
+            "resampled",
+            f"{before[:2]} to {list(target.grid)}, {resample}",
+        )
+    if key == "patch_embed.proj.weight":
+        done = []
+        if source.in_chans != target.in_chans:
+            tensor = adapt_channels(tensor, target.in_chans)
+            done.append(f"{source.in_chans} to {target.in_chans} channels")
+        if source.patch_size != target.patch_size:
+            tensor = resample_patch_kernel(tensor, target.patch_size)
+            done.append(f"{before[2:]} to {list(target.patch_size)} pixels, pseudo-inverse")
+        if done:
+            return tensor, "adapted", ", ".join(done)
+    return tensor, "loaded", ""
+
+
+def adapt_channels(kernel: Tensor, in_chans: int) -> Tensor:
+    """A patch kernel (dim, old channels, height, width) for another number of channels.
+
+    One channel takes the sum over the old ones, so that a grey picture gives what it gave as RGB; more channels repeat
+    the old ones in turn and are scaled by old / new, so that activations keep their size (the rule of timm's
+    `adapt_input_conv`).
+    """
+    old, wide = kernel.shape[1], kernel.float()
+    if in_chans == 1:
+        return wide.sum(1, keepdim=True).to(kernel.dtype)
+    repeated = wide[:, torch.arange(in_chans, device=kernel.device) % old]
+    return (repeated * (old / in_chans)).to(kernel.dtype)
+
+
+def _changes(source: ViTSpec, target: ViTSpec) -> list[str]:
+    return [name for name in type(source).model_fields if getattr(source, name) != getattr(target, name)]

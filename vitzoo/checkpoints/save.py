@@ -1,0 +1,157 @@
+"""From native tensors to a file or folder in any layout that can hold them."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from vitzoo.errors import WeightsError
+from vitzoo.files.atomic import replacing_folder
+from vitzoo.files.read import READERS
+from vitzoo.files.write import write
+from vitzoo.layouts.beside import companions
+from vitzoo.layouts.layout import Layout
+from vitzoo.layouts.rules import Binding, Read
+from vitzoo.layouts.tables import layout_for
+from vitzoo.model import TimmDialect
+from vitzoo.spec import Preprocessing, Resample, Shape, ViTSpec
+
+
+@dataclass(frozen=True)
+class Export:
+    """All that is written besides the tensors' values: what a model is, and the layout it goes into."""
+
+    layout: Layout
+    spec: ViTSpec
+    preprocessing: Preprocessing
+    resample: Resample
+    labels: tuple[str, ...] | None = None
+    license: str | None = None
+    origin: str | None = None
+    training: Mapping[str, object] | None = None
+
+    @classmethod
+    def planned(
+        cls,
+        layout: str,
+        spec: ViTSpec,
+        preprocessing: Preprocessing,
+        resample: Resample,
+        drop: Sequence[str] = (),
+        **about: object,
+    ) -> "Export":
+        """Choose the layout and leave out the fields in `drop`; a LayoutError if the layout cannot hold the rest."""
+        table = layout_for(layout, spec, drop)
+        return cls(table, table.without(spec, drop), preprocessing, resample, **about)  # type: ignore[arg-type]
+
+    @cached_property
+    def binding(self) -> Binding:
+        return self.layout.bind(self.spec, writing=True)
+
+    @cached_property
+    def keys(self) -> dict[str, str]:
+        """From the rules' names to the keys of the file."""
+        return self.layout.written(self.binding.stored)
+
+    def describe(self) -> dict[str, object]:
+        """What a native file says about itself: enough to build the model again from the file alone."""
+        return {
+            "format": 1,
+            "spec": self.spec.model_dump(mode="json"),
+            "preprocessing": self.preprocessing.model_dump(mode="json"),
+            "resample": self.resample.value,
+            "labels": list(self.labels) if self.labels else None,
+            "license": self.license,
+            "origin": self.origin,
+        } | ({} if self.training is None else {"training": dict(self.training)})
+
+    def write(
+        self,
+        path: Path,
+        read: Read,
+        dtype_of: Callable[[str], torch.dtype],
+        dtype: torch.dtype | None = None,
+        shard_size: int | None = None,
+        progress: Callable[[str], object] = lambda key: None,
+    ) -> Path:
+        """Write the native tensors that `read` gives; returns the file, the folder or the index of shards.
+
+        `dtype` is for all of them; if not given, `dtype_of` says it of each.
+        """
+        files = companions(self.layout.name, self.spec, self.preprocessing, self.labels)
+        if path.suffix not in READERS and not files:
+            path = path.with_name(f"{path.name}{self.layout.suffix}")
+        types = {name: dtype or dtype_of(step.native[0]) for step in self.binding.steps for name in step.stored}
+        types |= dict.fromkeys(self.binding.fixed, dtype or next(iter(types.values())))
+        planned: Mapping[str, tuple[Shape, torch.dtype]] = {
+            self.keys[name]: (shape, types[name]) for name, shape in self.binding.stored.items()
+        }
+        native = self.layout.name == "vitzoo"
+        metadata = {"format": "pt"} | ({"vitzoo": json.dumps(self.describe())} if native else {})
+
+        def tensors() -> Iterator[tuple[str, Tensor]]:
+            for step in self.binding.steps:
+                for name, tensor in step.store(read, self.layout.name):
+                    yield self.keys[name], tensor.to(types[name])
+                    progress(self.keys[name])
+            for name, value in self.binding.fixed.items():
+                yield self.keys[name], value().to(types[name])
+                progress(self.keys[name])
+
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.suffix in READERS:
+                kept = metadata if path.suffix == ".safetensors" else {}
+                return write(path, tensors(), planned, kept, shard_size)[-1]
+            with replacing_folder(path) as partial:
+                write(partial / "model.safetensors", tensors(), planned, metadata, shard_size)
+                for name, data in files.items():
+                    (partial / name).write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+            return path
+        except OSError as error:
+            why = error.strerror or str(error)
+            raise WeightsError(f"{path} cannot be written: {why}; what was there before is as it was") from error
+
+
+def save(
+    model: TimmDialect,
+    path: str | Path,
+    layout: str = "vitzoo",
+    drop: Sequence[str] = (),
+    dtype: torch.dtype | None = None,
+    shard_size: int | None = None,
+    training: Mapping[str, object] | None = None,
+) -> Path:
+    """Write a model in `layout` (a layout or the group of a library); returns the file or folder.
+
+    A native file ("vitzoo") describes itself: `vitzoo.create(path)` needs nothing else. For transformers and timm a
+    path without a suffix is a folder, with the configuration that their own tools read; for other layouts it gets the
+    suffix that is usual. Everything is written under a temporary name and renamed when it is whole.
+
+    `drop` names fields of the spec that the layout cannot hold and that are left out on purpose. `shard_size` is the
+    most bytes of one safetensors file. `training` says how the weights were made (JSON values); a native file keeps it
+    in its metadata.
+
+    Raises:
+        LayoutError: the layout cannot hold the architecture, or a value of it.
+        WeightsError: the path cannot be written, or the kind of file cannot hold this.
+    """
+    export = Export.planned(
+        layout,
+        model.spec,
+        model.preprocessing,
+        model.resample,
+        drop,
+        labels=model.labels,
+        license=model.license,
+        origin=model.origin,
+        training=training,
+    )
+    state = model.state_dict()
+    return export.write(
+        Path(path), lambda key: state[key].detach().cpu(), lambda key: state[key].dtype, dtype, shard_size
+    )

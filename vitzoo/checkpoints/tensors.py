@@ -1,0 +1,93 @@
+"""A checkpoint seen as native tensors, each computed from the file when it is asked for."""
+
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from vitzoo.files.read import TensorFile
+from vitzoo.layouts.layout import Layout
+from vitzoo.layouts.rules import Part, Step
+from vitzoo.spec import ViTSpec
+
+K = TypeVar("K")
+T = TypeVar("T")
+
+
+class NativeTensors:
+    """The native tensors of `file`, which holds the architecture `spec` in `layout`.
+
+    With `blank` no tensor is read: they are on the meta device, without values.
+
+    Little is kept: the last few parts that were computed, since one stored tensor may give several native ones, and of
+    a layout that stacks all blocks the stored tensors of one kind. Ask for these step by step and not block by block,
+    or each stack is read from the file again for every block.
+
+    Raises:
+        LayoutError: the file does not hold exactly the tensors that its layout asks for.
+    """
+
+    def __init__(self, file: TensorFile, layout: Layout, spec: ViTSpec, blank: bool = False) -> None:
+        self.file, self.layout, self.spec, self.blank = file, layout, spec, blank
+        self.binding = layout.bind(spec)
+        self.keys = layout.view(file.shapes, self.binding.stored)
+        shapes = {name: file.shapes[key] for name, key in self.keys.items()}
+        self.dropped = {self.keys[name]: reason for name, reason in self.binding.check(shapes, str(file.path)).items()}
+        for name in () if blank else self.binding.fixed:
+            self.binding.check_fixed(name, file.read(self.keys[name]), str(file.path))
+        self._home: dict[str, tuple[Step, int, Part]] = {
+            piece.key: (step, number, part)
+            for step in self.binding.steps
+            for number, part in enumerate(step.parts)
+            for piece in part.rule.native
+        }
+        self._parts: OrderedDict[tuple[str, ...], dict[str, Tensor]] = OrderedDict()
+        self._stacks: dict[str, Tensor] = {}
+        counts = Counter(dtype for dtype in file.dtypes.values() if dtype.is_floating_point)
+        self.common_dtype = max(counts, key=counts.__getitem__, default=torch.float32)
+
+    def stored(self, native: str) -> list[str]:
+        """The keys of the file that a native tensor is made of."""
+        return [self.keys[name] for name in self._home[native][0].stored]
+
+    def transform(self, native: str) -> str:
+        """What leads from the file's tensors to a native one, in words."""
+        return self._home[native][0].transform
+
+    def dtype(self, native: str) -> torch.dtype:
+        """The type that a native tensor has before it is converted."""
+        stored = self.stored(native)
+        return self.file.dtypes[stored[0]] if stored else self.common_dtype
+
+    def read(self, native: str) -> Tensor:
+        """One native tensor."""
+        step, number, part = self._home[native]
+        name = tuple(piece.key for piece in part.rule.native)
+
+        def one(key: str) -> Tensor:
+            if not step.rule.stacked:
+                return self._stored(key)
+            if key not in self._stacks:
+                if not self._stacks.keys() <= step.stored.keys():
+                    self._stacks.clear()
+                self._stacks[key] = self._stored(key)
+            return self._stacks[key][number]
+
+        return _kept(self._parts, name, lambda: dict(part.load(one, self.common_dtype)))[native]
+
+    def _stored(self, name: str) -> Tensor:
+        key = self.keys[name]
+        if self.blank:
+            return torch.empty(self.file.shapes[key], dtype=self.file.dtypes[key], device="meta")
+        return self.file.read(key)
+
+
+def _kept(cache: OrderedDict[K, T], key: K, make: Callable[[], T], most: int = 4) -> T:
+    if key not in cache:
+        while len(cache) >= most:
+            cache.popitem(last=False)
+        cache[key] = make()
+    cache.move_to_end(key)
+    return cache[key]

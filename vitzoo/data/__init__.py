@@ -1,0 +1,1 @@
+"""Pictures with classes from folders, archives, shards and Hugging Face datasets."""

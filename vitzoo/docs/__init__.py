@@ -1,1 +1,0 @@
-"""The pages under `docs/` that are written from the registry and the layouts: `python -m vitzoo.docs [--check]`."""

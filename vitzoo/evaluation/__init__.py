@@ -1,0 +1,1 @@
+"""Evaluation: predictions measured and drawn."""

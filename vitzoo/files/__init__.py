@@ -1,0 +1,1 @@
+"""Files: bytes and tensors, read and written; no models."""

@@ -1,0 +1,1 @@
+"""Pictures: read, and prepared for a model."""

@@ -1,0 +1,133 @@
+"""The eval transform: how a picture becomes a model's input.
+
+Sizes and rounding are those of timm 1.0.31's `transforms_imagenet_eval` and of the torchvision functions under it,
+so that pixels are equal to timm's; docs/preprocessing.md says where the two differ on purpose. Pillow, numpy and
+torch are enough: timm and torchvision are slow to import.
+"""
+
+import math
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from vitzoo.errors import ImageError
+from vitzoo.images.load import MODES, Picture, _describe, load_image, to_pixels
+from vitzoo.spec import CropMode, Preprocessing, ViTSpec
+
+
+class Prepared(Protocol):
+    """What :func:`preprocess` asks of a model: its shape, and how its weights saw pictures."""
+
+    spec: ViTSpec
+    preprocessing: Preprocessing
+
+
+def preprocess(model: Prepared) -> "Transform":
+    """The eval transform of a built model: its own size and channels, its weights' preprocessing."""
+    return Transform(model.spec.img_size, model.spec.in_chans, model.preprocessing)
+
+
+@dataclass(frozen=True, repr=False)
+class Transform:
+    """From a picture to float32 (in_chans, height, width): load, resize, crop the centre, normalise.
+
+    Takes a PIL picture, a path, an array (height, width[, channels]) or a tensor (channels, height, width); arrays
+    and tensors are uint8, uint16 or float in 0..1. Uint8 is resized in 8 bit, as PIL pictures are; uint16 and float
+    keep their precision. Pictures that cannot be used are an :class:`ImageError`.
+    """
+
+    size: tuple[int, int]
+    in_chans: int
+    preprocessing: Preprocessing
+
+    def __call__(self, image: Picture) -> Tensor:
+        pixels = np.dstack([np.asarray(self._resize_and_crop(plane)) for plane in self._planes(image)])
+        x = torch.from_numpy(pixels).permute(2, 0, 1).contiguous().to(torch.float32)
+        # Bicubic overshoots at edges; 8-bit planes are clipped by Pillow itself.
+        x = x.div_(255) if pixels.dtype == np.uint8 else x.clamp_(0, 1)
+        mean, std = (torch.tensor(values, dtype=torch.float32).view(-1, 1, 1) for values in (self.mean, self.std))
+        return x.sub_(mean).div_(std)
+
+    def batch(self, images: Iterable[Picture]) -> Tensor:
+        """Pictures of any sizes as one batch (n, in_chans, height, width)."""
+        tensors = [self(image) for image in images]
+        return torch.stack(tensors) if tensors else torch.empty(0, self.in_chans, *self.size)
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """One for each channel; their mean for all where the weights had another number of channels, as in timm."""
+        return self._each(self.preprocessing.mean)
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """One for each channel, by the rule of `mean`."""
+        return self._each(self.preprocessing.std)
+
+    def _each(self, values: tuple[float, ...]) -> tuple[float, ...]:
+        return values if len(values) == self.in_chans else (sum(values) / len(values),) * self.in_chans
+
+    def __repr__(self) -> str:
+        rows, cols = self._scale
+        if self.preprocessing.crop_mode is CropMode.SQUASH:
+            resize = f"{rows}x{cols}, aspect ratio not kept"
+        else:
+            resize = f"shorter side to {rows}" if rows == cols else f"smallest that covers {rows}x{cols}"
+        steps = (
+            "load: upright, " + ("8 bit " + MODES[self.in_chans] if self.in_chans in MODES else "array or tensor"),
+            f"resize: {resize}, {self.preprocessing.interpolation}",
+            f"crop: centre {self.size[0]}x{self.size[1]}",
+            f"normalise: 0..1, mean {self.mean}, std {self.std}",
+        )
+        return "Transform(\n" + "".join(f"  {step}\n" for step in steps) + ")"
+
+    @property
+    def _scale(self) -> tuple[int, int]:
+        rows, cols = (math.floor(side / self.preprocessing.crop_pct) for side in self.size)
+        return rows, cols
+
+    def _resized(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) after the resize. As crop_pct is at most 1, it is never smaller than the crop."""
+        rows, cols = self._scale
+        if self.preprocessing.crop_mode is CropMode.SQUASH:
+            return rows, cols
+        if rows == cols:  # torchvision truncates the longer side
+            return (int(rows * height / width), rows) if width <= height else (rows, int(rows * width / height))
+        ratio = min(height / rows, width / cols)  # timm rounds both
+        return round(height / ratio), round(width / ratio)
+
+    def _resize_and_crop(self, plane: Image.Image) -> Image.Image:
+        height, width = self._resized(plane.height, plane.width)
+        if height * width > 2 * (Image.MAX_IMAGE_PIXELS or math.inf):  # Pillow's own limit for files
+            raise ImageError(
+                f"picture of {plane.height}x{plane.width}: resized to {height}x{width} it would not fit in memory; "
+                "expected a less extreme aspect ratio, crop it first"
+            )
+        plane = plane.resize((width, height), Image.Resampling[self.preprocessing.interpolation.name])
+        rows, cols = self.size
+        top, left = round((height - rows) / 2), round((width - cols) / 2)
+        return plane.crop((left, top, left + cols, top + rows))
+
+    def _planes(self, image: Picture) -> list[Image.Image]:
+        """The channels as PIL pictures: one of mode RGB or L, or one of mode L or F for each channel."""
+        if isinstance(image, Image.Image | str | os.PathLike):
+            return [load_image(image, self.in_chans)]
+        pixels = to_pixels(image)
+        found = pixels.shape[2]
+        if pixels.dtype == np.uint8 and self.in_chans in MODES and found in (1, 3, 4):
+            return [load_image(Image.fromarray(pixels[..., 0] if found == 1 else pixels), self.in_chans)]
+        if self.in_chans == 3 and found in (1, 4):
+            pixels = np.broadcast_to(pixels[..., :3], (*pixels.shape[:2], 3))
+        elif self.in_chans == 1 and found in (3, 4):  # the weights of Pillow's mode L (ITU-R 601)
+            pixels = pixels[..., :3] @ np.array([[0.299], [0.587], [0.114]], dtype=np.float32)
+        elif found != self.in_chans:
+            raise ImageError(
+                f"{_describe(image)}: expected {self.in_chans} channels, found {found}; "
+                "arrays are (height, width, channels), tensors are (channels, height, width)"
+            )
+        return [Image.fromarray(pixels[..., channel]) for channel in range(pixels.shape[2])]

@@ -1,0 +1,1 @@
+"""transformers: its tables, config.json and preprocessor_config.json."""

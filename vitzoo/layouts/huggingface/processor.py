@@ -1,0 +1,145 @@
+"""transformers' preprocessor_config.json: the steps from a picture to pixels, read and written."""
+
+from collections.abc import Mapping, Sequence
+from math import floor, isclose, nextafter
+from typing import Any
+
+from vitzoo.errors import LayoutError
+from vitzoo.layouts.huggingface.config import Fields, kind_of, pair
+from vitzoo.spec import CropMode, Interpolation, Preprocessing, ViTSpec
+
+PIL_FILTERS = {0: Interpolation.NEAREST, 2: Interpolation.BILINEAR, 3: Interpolation.BICUBIC}
+CROPPING, NAFLEX = "CLIPImageProcessor", "Siglip2ImageProcessor"
+
+HALF = [0.5, 0.5, 0.5]
+CLIP_MEAN, CLIP_STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
+IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+STEPS = {"do_resize": True, "do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True}
+SQUARES: Fields = {"do_center_crop": False, "size": {"height": 224, "width": 224}, "default_to_square": True}
+PLAIN: Fields = {**SQUARES, "resample": 2, "image_mean": HALF, "image_std": HALF}
+CROPPED: Fields = {"do_center_crop": True, "size": {"shortest_edge": 224}, "crop_size": 224, "default_to_square": False}
+CROPPED |= {"resample": 3, "image_mean": CLIP_MEAN, "image_std": CLIP_STD}
+PROCESSORS: dict[str, Fields] = {
+    "ViTImageProcessor": PLAIN,
+    "DeiTImageProcessor": {**PLAIN, "do_center_crop": True, "size": 256, "crop_size": 224, "resample": 3},
+    "BeitImageProcessor": {**PLAIN, "resample": 3, "crop_size": 224},
+    "SiglipImageProcessor": {**PLAIN, "resample": 3, "default_to_square": False},
+    "DINOv3ViTImageProcessor": {**PLAIN, "image_mean": IMAGENET_MEAN, "image_std": IMAGENET_STD},
+    # Keeps the shape of a picture as far as patches can; a model of one size squashes it, and no size is written.
+    NAFLEX: PLAIN,
+    "BitImageProcessor": CROPPED,
+    CROPPING: CROPPED,
+}
+"""What a class does where preprocessor_config.json is silent (transformers/models/*/image_processing_*.py)."""
+NEEDED = ("size", "resample", "image_mean", "image_std", "do_center_crop")
+# Pictures are always made RGB here, and labels are none of ours.
+UNDERSTOOD = frozenset({*STEPS, "do_center_crop", "do_convert_rgb", "do_reduce_labels"})
+
+
+def processor_config(layout: str, spec: ViTSpec, preprocessing: Preprocessing) -> Fields:
+    """The preprocessor_config.json that AutoImageProcessor reads: CLIP's processor, which does all steps of ours.
+
+    Raises:
+        LayoutError: transformers has no processor that does the same for this layout.
+    """
+    filters = {name: number for number, name in PIL_FILTERS.items()}
+    common = {
+        "do_convert_rgb": spec.in_chans == 3,
+        "do_resize": True,
+        "resample": filters[preprocessing.interpolation],
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": _each(preprocessing.mean, spec.in_chans),
+        "image_std": _each(preprocessing.std, spec.in_chans),
+    }
+    rows, cols = (floor(side / preprocessing.crop_pct) for side in spec.img_size)
+    centre = preprocessing.crop_mode is CropMode.CENTER
+    if kind_of(layout)[1].naflex:
+        if centre or (rows, cols) != spec.img_size or len(set(spec.patch_size)) > 1:
+            raise LayoutError(
+                f"{NAFLEX} crops nothing and cuts square patches; the preprocessing has to be crop_mode 'squash' and "
+                f"crop_pct 1, found {preprocessing.crop_mode} and {preprocessing.crop_pct}, patches {spec.patch_size}"
+            )
+        patches = {"patch_size": spec.patch_size[0], "max_num_patches": spec.num_patches}
+        return {"image_processor_type": NAFLEX, **common, **patches}
+    if centre and rows != cols:
+        raise LayoutError(f"transformers scales the shorter side for square pictures; img_size is {spec.img_size}")
+    return {
+        "image_processor_type": CROPPING,
+        **common,
+        "size": {"shortest_edge": rows} if centre else {"height": rows, "width": cols},
+        "do_center_crop": True,
+        "crop_size": dict(zip(("height", "width"), spec.img_size, strict=True)),
+    }
+
+
+def _each(values: Sequence[float], channels: int) -> list[float]:
+    """One for each channel, by the rule of `vitzoo.images.transform`: their mean where there were other channels."""
+    return list(values) if len(values) == channels else [sum(values) / len(values)] * channels
+
+
+def preprocessing_fields(processor: Mapping[str, Any]) -> Fields:
+    """The fields of `Preprocessing` that a preprocessor_config.json tells, with its class's own defaults.
+
+    Raises:
+        LayoutError: a step, size or filter that `Preprocessing` cannot express, or a class whose defaults are unknown.
+    """
+    full = _with_defaults(processor)
+    if not full["do_resize"] or not full["do_rescale"] or not isclose(full["rescale_factor"], 1 / 255, rel_tol=1e-6):
+        raise LayoutError(
+            "preprocessor_config.json: pictures are always resized and scaled from 0..255 to 0..1 here, found "
+            + ", ".join(f"{key} {full[key]}" for key in ("do_resize", "do_rescale", "rescale_factor"))
+        )
+    if strange := [key for key, on in full.items() if key.startswith("do_") and on and key not in UNDERSTOOD]:
+        raise LayoutError(f"preprocessor_config.json: no preprocessing of ours can {', '.join(strange)}")
+    if full["resample"] not in PIL_FILTERS:
+        raise LayoutError(f"preprocessor_config.json: resample is {full['resample']}; expected Pillow's 0, 2 or 3")
+    mean, std = (full["image_mean"], full["image_std"]) if full["do_normalize"] else (0.0, 1.0)
+    return {
+        "mean": tuple(mean) if isinstance(mean, Sequence) else (mean,),
+        "std": tuple(std) if isinstance(std, Sequence) else (std,),
+        "interpolation": PIL_FILTERS[full["resample"]],
+        **_crop(full),
+    }
+
+
+def _with_defaults(processor: Mapping[str, Any]) -> Fields:
+    """What the processor does, whether preprocessor_config.json says it or not; null says nothing."""
+    told = {key: value for key, value in processor.items() if value is not None}
+    name = str(told.get("image_processor_type", told.get("feature_extractor_type")))
+    # Other names of the same classes: version 4's two backends, version 5's, and version 4.26's.
+    name = name.removesuffix("Fast").removesuffix("Pil").replace("FeatureExtractor", "ImageProcessor")
+    full = STEPS | PROCESSORS.get(name, {"default_to_square": True}) | told
+    if missing := [key for key in NEEDED if key not in full]:
+        raise LayoutError(
+            f"preprocessor_config.json: {name} is not known, and the file does not say {', '.join(missing)}; "
+            f"add them, or use one of {', '.join(PROCESSORS)}"
+        )
+    return full
+
+
+def _crop(full: Mapping[str, Any]) -> Fields:
+    """How the picture's size becomes the model's: `crop_mode`, and a `crop_pct` that gives exactly the sizes told."""
+    size, where = full["size"], "preprocessor_config.json"
+    if isinstance(size, int):
+        size = {"height": size, "width": size} if full["default_to_square"] else {"shortest_edge": size}
+    if set(size) == {"shortest_edge"} and full["do_center_crop"]:
+        mode, scaled = CropMode.CENTER, (size["shortest_edge"],) * 2
+    elif set(size) == {"height", "width"}:
+        mode, scaled = CropMode.SQUASH, (size["height"], size["width"])
+    else:
+        raise LayoutError(
+            f"{where}: size is {size} with do_center_crop {full['do_center_crop']}; expected height and width, or "
+            "shortest_edge and a crop, so that all pictures have one size"
+        )
+    crop = full.get("crop_size", scaled) if full["do_center_crop"] else scaled
+    crop = pair([crop["height"], crop["width"]] if isinstance(crop, Mapping) else crop)
+    if mode is CropMode.CENTER and crop[0] != crop[1]:
+        raise LayoutError(f"{where}: a crop of {crop} from pictures scaled by their shorter side; expected a square")
+    ratio = min(side / whole for side, whole in zip(crop, scaled, strict=True))
+    # The quotient may be rounded up, and its floor would then be a pixel short.
+    for crop_pct in (ratio, nextafter(ratio, 0)):
+        if crop_pct <= 1 and tuple(floor(side / crop_pct) for side in crop) == scaled:
+            return {"crop_mode": mode, "crop_pct": crop_pct}
+    raise LayoutError(f"{where}: no one crop_pct, of at most 1, scales to {scaled} and crops {crop}")

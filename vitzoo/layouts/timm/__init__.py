@@ -1,0 +1,1 @@
+"""timm: its tables and its config.json."""

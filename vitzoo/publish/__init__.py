@@ -1,0 +1,1 @@
+"""Publishing: cards, snippets, the hub."""

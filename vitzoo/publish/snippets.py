@@ -1,0 +1,85 @@
+"""The lines of Python with which a reader of the hub uses a published model, for the library of each layout."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from vitzoo.images.load import MODES
+from vitzoo.model import TimmDialect
+from vitzoo.spec import ViTSpec
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the folder with the model will be found: in a repository of the hub, or beside the reader."""
+
+    name: str
+    revision: str | None = None
+    on_hub: bool = True
+
+    @property
+    def address(self) -> str:
+        """What `vitzoo.create` takes."""
+        return f"hf-hub:{self.name}" + (f"@{self.revision}" if self.revision else "") if self.on_hub else self.name
+
+
+def task_of(model: TimmDialect) -> str:
+    """As the hub calls it. A head without bias whose outputs have no names is a projection (CLIP)."""
+    classifies = model.num_classes > 0 and (model.labels is not None or model.spec.head_bias)
+    return "image-classification" if classifies else "image-feature-extraction"
+
+
+def _use_vitzoo(model: TimmDialect, place: Place, folder: Path) -> Iterator[str]:
+    pictures = model.spec.in_chans in MODES
+    yield from ("import vitzoo", "") if pictures else ("import torch", "import vitzoo", "")
+    yield f'model = vitzoo.create("{place.address}")'
+    yield 'x = vitzoo.preprocess(model)("picture.jpg").unsqueeze(0)' if pictures else _random(model.spec)
+    yield from _answer(model, "model(x)", "model.labels")
+
+
+def _use_timm(model: TimmDialect, place: Place, folder: Path) -> Iterator[str]:
+    pictures = model.spec.in_chans == 3
+    address = place.address if place.on_hub else f"local-dir:{place.name}"
+    yield from ("import timm", "from PIL import Image", "") if pictures else ("import timm", "import torch", "")
+    yield f'model = timm.create_model("{address}", pretrained=True).eval()'
+    if pictures:
+        yield "transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))"
+        yield 'x = transform(Image.open("picture.jpg").convert("RGB")).unsqueeze(0)'
+    else:
+        yield _random(model.spec)
+    yield from _answer(model, "model(x)", 'model.pretrained_cfg["label_names"]')
+
+
+def _use_transformers(model: TimmDialect, place: Place, folder: Path) -> Iterator[str]:
+    pictures = model.spec.in_chans == 3
+    kind = json.loads((folder / "config.json").read_text(encoding="utf-8"))["architectures"][0]
+    where = f'"{place.name}"' + (f', revision="{place.revision}"' if place.revision else "")
+    yield "from PIL import Image" if pictures else "import torch"
+    yield from (f"from transformers import {'AutoImageProcessor, ' if pictures else ''}{kind}", "")
+    yield f"model = {kind}.from_pretrained({where})"
+    if pictures:
+        yield f"processor = AutoImageProcessor.from_pretrained({where})"
+        yield 'x = processor(Image.open("picture.jpg").convert("RGB"), return_tensors="pt")["pixel_values"]'
+    else:
+        yield _random(model.spec)
+    features = "image_embeds" if kind.endswith("WithProjection") else "last_hidden_state"
+    answer = "logits" if task_of(model) == "image-classification" else features
+    yield from _answer(model, f"model(x).{answer}", "model.config.id2label")
+
+
+SNIPPETS = {"vitzoo": _use_vitzoo, "huggingface": _use_transformers, "timm": _use_timm}
+
+
+def _random(spec: ViTSpec) -> str:
+    height, width = spec.img_size
+    return f"x = torch.randn(1, {spec.in_chans}, {height}, {width})  # a picture, prepared as below"
+
+
+def _answer(model: TimmDialect, call: str, names: str) -> Iterator[str]:
+    if task_of(model) != "image-classification":
+        yield f"features = {call}"
+    elif model.labels is None:
+        yield f"print({call}.argmax().item())"
+    else:
+        yield f"print({names}[{call}.argmax().item()])"

@@ -1,0 +1,35 @@
+"""The registry: what there is, by name. Nothing here imports torch."""
+
+from vitzoo.registry.index import (
+    ENTRY_POINTS,
+    ENVIRONMENT,
+    Resolved,
+    add_registry,
+    default_entry,
+    entry_spec,
+    knows,
+    labels,
+    list_models,
+    list_pretrained,
+    model_spec,
+    resolve,
+    weights_entry,
+    with_layout,
+)
+
+__all__ = [
+    "ENTRY_POINTS",
+    "ENVIRONMENT",
+    "Resolved",
+    "add_registry",
+    "default_entry",
+    "entry_spec",
+    "knows",
+    "labels",
+    "list_models",
+    "list_pretrained",
+    "model_spec",
+    "resolve",
+    "weights_entry",
+    "with_layout",
+]

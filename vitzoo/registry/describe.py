@@ -1,0 +1,117 @@
+"""What a model is, counted from its spec alone: the shape of every stage, parameters, multiply-adds. No torch."""
+
+from dataclasses import dataclass
+from math import prod
+from typing import Any, NamedTuple
+
+from vitzoo import registry
+from vitzoo.spec import MLP, AttentionKind, Head, Pool, QKVBias, ViTSpec, WeightsEntry
+from vitzoo.spec.tensors import BUFFERS, native_shapes
+
+
+class Stage(NamedTuple):
+    """One step of the forward pass for one picture."""
+
+    name: str
+    shape: str
+
+
+@dataclass(frozen=True)
+class Info:
+    """A model or weights of the registry, or a model at hand."""
+
+    name: str
+    spec: ViTSpec
+    weights: WeightsEntry | None = None
+    tags: tuple[str, ...] = ()
+
+    @property
+    def params(self) -> int:
+        return count_parameters(self.spec)
+
+    @property
+    def macs(self) -> int:
+        return count_macs(self.spec)
+
+    @property
+    def stages(self) -> list[Stage]:
+        return stages(self.spec)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "name": self.name,
+            "params": self.params,
+            "macs": self.macs,
+            "stages": [stage._asdict() for stage in self.stages],
+            "spec": self.spec.model_dump(mode="json"),
+            "weights": None if self.weights is None else self.weights.model_dump(mode="json"),
+            "tags": list(self.tags),
+        }
+
+
+def info(name: str) -> Info:
+    """Look up a model, `model.tag` or an alias.
+
+    Raises:
+        RegistryError: an unknown name, with the nearest known ones.
+    """
+    found = registry.resolve(name)
+    tags = tuple(registry.list_pretrained(f"{found.model}.*"))
+    if found.tag is None:
+        return Info(found.model, registry.model_spec(found.model), tags=tags)
+    full = f"{found.model}.{found.tag}"
+    return Info(full, registry.entry_spec(full), registry.weights_entry(full), tags)
+
+
+def count_parameters(spec: ViTSpec) -> int:
+    """Numbers in all parameters of the model; the zeros that stand for a key's bias that it lacks are none."""
+    zeros = sum(spec.kv_heads) * spec.dim_per_head if spec.qkv_bias is QKVBias.QV else 0
+    return sum(prod(shape) for key, shape in native_shapes(spec).items() if key not in BUFFERS) - zeros
+
+
+def count_macs(spec: ViTSpec, batch: int = 1) -> int:
+    """Multiply-adds of all matrix products of one forward pass, attention's own included."""
+    tokens, dim = spec.num_patches + spec.num_prefix_tokens, spec.hidden_dim
+    patches = spec.num_patches * spec.in_chans * prod(spec.patch_size) * dim
+    mlp = (3 if spec.mlp is MLP.GATED else 2) * dim * spec.mlp_dim
+    # Differential attention has two maps, each of queries and keys half as wide.
+    attention = tokens * spec.attn_dim * (2 if spec.attention is AttentionKind.SOFTMAX else 3)
+    blocks = sum(2 * dim * (spec.attn_dim + heads * spec.dim_per_head) + mlp + attention for heads in spec.kv_heads)
+    pool = once = 0
+    if spec.pool is Pool.MAP:
+        keys = spec.num_patches + (spec.num_prefix_tokens if spec.pool_prefix else 0)
+        once = dim * dim  # the one query is projected once a batch
+        pool = dim * dim * (1 + 2 * keys) + 2 * keys * dim + 2 * dim * (spec.pool_mlp_dim or spec.mlp_dim)
+    head = spec.pooled_dim * spec.num_classes * (2 if spec.head is Head.DISTILLED else 1)
+    if spec.head is Head.PRE_LOGITS:
+        head += spec.pooled_dim**2
+    if spec.pool is Pool.NONE:
+        head *= tokens
+    return batch * (patches + tokens * blocks + pool + head) + once
+
+
+def stages(spec: ViTSpec) -> list[Stage]:
+    """Every stage with its shape, as the paper counts: rows of tokens, columns of channels."""
+    (height, width), (rows, cols), dim = spec.img_size, spec.grid, spec.hidden_dim
+    prefix = [
+        name for name, there in (("class token", spec.class_token), ("distillation token", spec.dist_token)) if there
+    ] + ([f"{spec.reg_tokens} registers"] if spec.reg_tokens else [])
+    tokens = spec.num_patches + spec.num_prefix_tokens
+    result = [
+        Stage("picture", f"{height}x{width}x{spec.in_chans}"),
+        Stage("patches", f"{rows}x{cols} patches of {spec.patch_size[0]}x{spec.patch_size[1]}x{spec.in_chans}"),
+        Stage("patch embedding", f"{spec.num_patches}x{dim}"),
+    ]
+    if prefix:
+        result.append(Stage(f"with {' and '.join(prefix)}", f"{tokens}x{dim}"))
+    result += [
+        Stage(f"{spec.depth} blocks: attention", f"{spec.num_heads} heads of {tokens}x{spec.dim_per_head}"),
+        Stage(f"{spec.depth} blocks: {'gated ' if spec.mlp is MLP.GATED else ''}MLP", f"{tokens}x{spec.mlp_dim}"),
+        Stage(f"pool ({spec.pool})", f"2x{dim}" if spec.pool is Pool.CLS_DIST else str(spec.pooled_dim)),
+    ]
+    if spec.head is Head.PRE_LOGITS:
+        result.append(Stage("pre-logits (tanh)", str(spec.pooled_dim)))
+    if spec.num_classes:
+        result.append(Stage("logits", str(spec.num_classes)))
+    return result

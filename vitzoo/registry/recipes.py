@@ -1,0 +1,173 @@
+"""How a model is trained, as data: a recipe is a YAML file, `base:` names the recipe that it starts from. No torch.
+
+`registry/recipes/*.yaml` ships with the package; a path takes a recipe of your own.
+"""
+
+import difflib
+import os
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from vitzoo.errors import RegistryError
+from vitzoo.registry.strict_yaml import data_dir, read_yaml
+from vitzoo.spec import Frozen, Size
+
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+Range = tuple[PositiveFloat, PositiveFloat]
+Trainable = Annotated[str, Field(pattern=r"^(full|head|lora|last-[1-9][0-9]*)$")]
+
+
+class Schedule(StrEnum):
+    """What the learning rate does after the warm-up; all but constant end at `min_lr`."""
+
+    COSINE = "cosine"
+    LINEAR = "linear"
+    CONSTANT = "constant"
+
+
+class ClassWeights(StrEnum):
+    NONE = "none"
+    BALANCED = "balanced"  # inverse to the number of training pictures, with mean 1 over these pictures
+
+
+class Recipe(Frozen):
+    """All that decides what a run computes, besides the model and the data."""
+
+    about: str = Field("", description="what the recipe is for, in a sentence")
+    source: str | None = Field(None, description="where its numbers come from: a paper and its table, or a file")
+
+    # What is trained, and from where.
+    trainable: Trainable = Field("full", description="full, head, last-N (the last N blocks, norm and head) or lora")
+    pretrained: bool = Field(True, description="start from the weights that the model's name stands for")
+    keep_head: bool = Field(False, description="keep a classifier that has the data's classes; else it starts at zero")
+    lora_rank: PositiveInt = 8
+    lora_alpha: PositiveFloat = Field(16.0, description="the update is scaled by alpha / rank")
+    lora_dropout: Fraction = 0.0
+    lora_targets: tuple[str, ...] = Field(
+        ("qkv", "proj"), description="linear layers of the blocks, by their last name"
+    )
+    img_size: Size | None = Field(None, description="pixels; the weights' own if not given")
+    in_chans: PositiveInt | None = Field(None, description="channels; the weights' own if not given")
+
+    # The optimiser: one step sees `batch_size` pictures, however many devices and parts share them.
+    optimizer: str = Field("adamw", description="timm's name: adamw, sgd (Nesterov), momentum, lamb, muon ...")
+    optimizer_args: Mapping[str, Any] = Field(default_factory=dict, description="such as betas: [0.9, 0.95]")
+    lr: PositiveFloat = Field(description="peak learning rate of the last layer")
+    fallback_lr: PositiveFloat | None = Field(None, description="of what muon leaves to AdamW; lr if not given")
+    weight_decay: NonNegativeFloat = 0.0
+    layer_decay: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        1.0, description="factor of the learning rate from each layer to the one below (BEiT)"
+    )
+    schedule: Schedule = Schedule.COSINE
+    warmup_epochs: NonNegativeFloat = Field(0.0, description="the learning rate rises linearly from 0")
+    min_lr: NonNegativeFloat = Field(0.0, description="of the last layer at the end")
+    epochs: PositiveInt
+    batch_size: PositiveInt = Field(description="pictures of one optimiser step, on all devices together")
+    accumulate: PositiveInt | Literal["auto"] = Field(
+        1, description="parts that a device's pictures are computed in; auto: as few as fit into its memory"
+    )
+    clip_norm: PositiveFloat | None = Field(None, description="largest norm of all gradients together")
+    ema_decay: Fraction | None = Field(None, description="of an average of the weights, which is what is evaluated")
+    early_stopping: PositiveInt | None = Field(None, description="epochs without a better top-1 after which it ends")
+    keep: Literal["last", "best"] = Field("last", description="the epoch whose weights are the result")
+
+    # Regularisation inside the model.
+    drop_path_rate: Fraction = 0.0
+    patch_drop_rate: Fraction = Field(0.0, description="part of the patches left out while training (PatchDropout)")
+    patch_drop_until: Annotated[float, Field(gt=0.0, le=1.0)] = Field(1.0, description="part of the epochs that drop")
+
+    # What happens to the pictures and their classes.
+    crop_scale: Range | None = Field((0.08, 1.0), description="area of the random resized crop; none: no such crop")
+    crop_ratio: Range = Field((3 / 4, 4 / 3), description="aspect ratio of the random resized crop")
+    crop_padding: NonNegativeInt = Field(0, description="pixels by which a crop of full size may be shifted (CIFAR)")
+    hflip: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
+    vflip: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    color_jitter: NonNegativeFloat = 0.0
+    auto_augment: str | None = Field(None, description="timm's string, such as rand-m9-mstd0.5-inc1")
+    random_erasing: Annotated[float, Field(ge=0.0, le=1.0)] = Field(0.0, description="probability")
+    mixup: NonNegativeFloat = Field(0.0, description="alpha; 0 is off")
+    cutmix: NonNegativeFloat = Field(0.0, description="alpha; 0 is off. With mixup each batch takes one of the two")
+    label_smoothing: Fraction = 0.0
+    class_weights: ClassWeights = ClassWeights.NONE
+    val_fraction: Fraction = Field(
+        0.1, description="of each class, one picture at least, where the data has no validation pictures"
+    )
+    max_per_class: PositiveInt | None = Field(None, description="training pictures of each class (few-shot)")
+
+    # How it is computed.
+    precision: Literal["32-true", "16-mixed", "bf16-mixed", "bf16-true"] = "32-true"
+    grad_checkpointing: bool = Field(False, description="less memory for about a third more time")
+    compile: bool = Field(False, description="torch.compile")
+    seed: NonNegativeInt = 0
+    deterministic: bool = Field(True, description="only algorithms that give the same bits each time")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.fallback_lr is not None and self.optimizer != "muon":
+            raise ValueError(f"fallback_lr belongs to optimizer 'muon', found optimizer '{self.optimizer}'")
+        if self.crop_padding and self.crop_scale is not None:
+            raise ValueError("crop_padding and crop_scale exclude each other; give crop_scale: null")
+        if (self.mixup or self.cutmix) and self.batch_size % 2:
+            raise ValueError(f"mixup and cutmix mix pairs of pictures: batch_size {self.batch_size} is odd")
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(f"warmup_epochs {self.warmup_epochs:g} leaves nothing of {self.epochs} epochs; lower it")
+        if self.min_lr > self.lr:
+            raise ValueError(f"min_lr {self.min_lr:g} is above lr {self.lr:g}")
+        if self.trainable in ("head", "lora") and self.layer_decay != 1:
+            raise ValueError(f"layer_decay is for trainable 'full' or 'last-N', found '{self.trainable}'")
+        if not self.pretrained and self.trainable != "full":
+            raise ValueError(f"trainable '{self.trainable}' would leave random weights as they are; use 'full'")
+        return self
+
+    def to_yaml(self) -> str:
+        """All fields, as a recipe file."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def list_recipes() -> list[str]:
+    """The names of the recipes that ship with the package."""
+    return sorted(file.stem for file in (data_dir() / "recipes").glob("*.yaml"))
+
+
+def load_recipe(name: str | os.PathLike[str], **overrides: Any) -> Recipe:
+    """A recipe by name, or from a file of your own; `overrides` replace its fields.
+
+    Raises:
+        RegistryError: an unknown name, or a file that cannot be read.
+        SpecError: a field that does not exist, or a value that it does not take.
+    """
+    fields = _fields(_find(str(name), None), ())
+    return Recipe.parse({**fields, **overrides}, f"recipe {name}")
+
+
+def _find(name: str, beside: Path | None) -> Path:
+    """The file of a recipe: a path, a recipe in the folder of the one that names it, or one of the package's."""
+    if name.endswith((".yaml", ".yml")):
+        return Path(name) if beside is None else beside.parent / name
+    places = [] if beside is None else [beside.parent / f"{name}.yaml"]
+    places.append(data_dir() / "recipes" / f"{name}.yaml")
+    for place in places:
+        if place.is_file():
+            return place
+    close = difflib.get_close_matches(name, list_recipes())
+    hint = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(list_recipes())}"
+    raise RegistryError(f"unknown recipe '{name}' (a file's name ends in .yaml); {hint}")
+
+
+def _fields(file: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+    """The fields of a file on top of those of its base; what a recipe is about and from is its own alone."""
+    if file.resolve() in seen:
+        raise RegistryError(f"{file}: base goes in a circle: {' -> '.join(f.stem for f in (*seen, file))}")
+    data = read_yaml(file)
+    if not isinstance(data, dict):
+        raise RegistryError(f"{file}: expected the fields of a recipe, found {type(data).__name__}")
+    base = data.pop("base", None)
+    if base is None:
+        return data
+    inherited = _fields(_find(str(base), file), (*seen, file.resolve()))
+    return {**{key: value for key, value in inherited.items() if key not in ("about", "source")}, **data}

@@ -1,0 +1,1 @@
+"""Sources: where bytes come from, verified before they are used."""

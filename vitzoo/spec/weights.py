@@ -1,0 +1,139 @@
+"""What was published for a model: its files, how pictures are prepared, who may use it. And a registry file."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
+
+from vitzoo.spec.base import Frozen
+
+
+class Resample(StrEnum):
+    """How a position table is put on another grid; `vitzoo.model.resample` defines each and cites its source."""
+
+    TIMM = "timm"
+    HUGGINGFACE = "huggingface"
+    TORCHVISION = "torchvision"
+    GOOGLE = "google"
+    BIG_VISION = "big_vision"
+    MAE = "mae"
+    DINOV2 = "dinov2"
+    DINOV2_REG = "dinov2_reg"
+    PE = "pe"
+
+
+class Interpolation(StrEnum):
+    BICUBIC = "bicubic"
+    BILINEAR = "bilinear"
+    NEAREST = "nearest"
+
+
+class CropMode(StrEnum):
+    CENTER = "center"  # resize the shorter side to size / crop_pct, then crop the centre
+    SQUASH = "squash"  # resize to size / crop_pct without keeping the aspect ratio, then crop the centre
+
+
+Channels = tuple[float, ...]
+
+
+class Preprocessing(Frozen):
+    """How a picture becomes the model's input. Size and channels are not here: they follow the built model."""
+
+    mean: Channels = (0.485, 0.456, 0.406)
+    std: Channels = (0.229, 0.224, 0.225)
+    interpolation: Interpolation = Interpolation.BICUBIC
+    crop_pct: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    crop_mode: CropMode = CropMode.CENTER
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if len(self.mean) != len(self.std):
+            raise ValueError(
+                f"mean has {len(self.mean)} channels and std has {len(self.std)}; give one of each a channel"
+            )
+        return self
+
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{8,64}$")]
+
+
+class HubSource(Frozen):
+    """A file in a repository of the Hugging Face hub."""
+
+    kind: Literal["hub"] = "hub"
+    repo: str
+    file: str = "model.safetensors"
+    revision: str | None = Field(None, description="commit; the repository's main branch if not given")
+    layout: str
+    sha256: Sha256 | None = Field(None, description="digest of the file, or its first digits")
+
+
+class UrlSource(Frozen):
+    """A file at a web address."""
+
+    kind: Literal["url"]
+    url: str
+    layout: str
+    sha256: Sha256 | None = Field(None, description="digest of the file, or its first digits")
+
+
+class BundledSource(Frozen):
+    """A file that ships inside the package."""
+
+    kind: Literal["bundled"]
+    file: str
+    layout: str = "vitzoo"
+    sha256: Sha256
+
+
+Source = Annotated[HubSource | UrlSource | BundledSource, Field(discriminator="kind")]
+
+
+class WeightsEntry(Frozen):
+    """Published weights of one model: `model.tag`."""
+
+    spec: Mapping[str, Any] = Field(default_factory=dict, description="spec fields that differ from the model's")
+    sources: tuple[Source, ...] = Field(min_length=1, description="in order of preference")
+    license: str
+    preprocessing: Preprocessing
+    resample: Resample
+    params: PositiveInt
+    labels: str | tuple[str, ...] | None = Field(None, description="names of the classes, or the name of a known set")
+    aliases: tuple[str, ...] = Field((), description="other names; a hub source's repository id is one by itself")
+    origin: str | None = Field(None, description="who trained the weights, and where that is written")
+    note: str | None = None
+
+
+ModelName = Annotated[str, Field(pattern=r"^(_[A-Za-z0-9_-]+|[A-Za-z][A-Za-z0-9_-]*)$")]
+
+
+EntryName = Annotated[str, Field(pattern=r"^(_[A-Za-z0-9_-]+|[A-Za-z][A-Za-z0-9_-]*\.[A-Za-z0-9_-]+)$")]
+
+
+class PublishedSizes(Frozen):
+    """Numbers of parameters as a paper or README prints them, to compare with ours."""
+
+    source: str
+    params: Mapping[ModelName, PositiveFloat] = Field(description="in millions")
+
+
+class FamilyFile(Frozen):
+    """A registry file: a family's models, their weights, or both.
+
+    The entries stay raw here: they are checked as `ViTSpec` and `WeightsEntry` once they have inherited.
+    """
+
+    family: str
+    title: str | None = None
+    paper: str | None = Field(None, description="address of the paper")
+    origin: str | None = Field(None, description="where the authors' own code or configuration is")
+    about: str | None = Field(None, description="what the family is for, in a sentence or two of Markdown")
+    published: tuple[PublishedSizes, ...] = ()
+    models: Mapping[ModelName, Mapping[str, Any]] = Field(default_factory=dict)
+    weights: Mapping[EntryName, Mapping[str, Any]] = Field(default_factory=dict)

@@ -1,0 +1,176 @@
+"""Pictures for a run: which are trained on, which are validated on, and how each becomes a tensor.
+
+What a picture looks like in an epoch follows from (seed, epoch, its number) alone: not from the workers, nor from what
+was drawn before. A run that goes on sees what an unbroken one would have seen.
+"""
+
+import os
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from lightning.fabric.utilities.data import suggested_max_num_workers
+from torch import Tensor
+from torch.utils.data import DataLoader, DistributedSampler
+
+from vitzoo.data.dataset import PictureDataset
+from vitzoo.data.open import open_splits
+from vitzoo.data.pictures import WHOLE, Pictures, Skipped, first_of
+from vitzoo.data.readable import readable
+from vitzoo.data.split import few, stratified
+from vitzoo.errors import DataError
+from vitzoo.images.transform import Prepared, preprocess
+from vitzoo.registry.recipes import Recipe
+from vitzoo.train.augment import training_transform
+
+MOST_WORKERS = 8
+
+
+class EpochSampler(DistributedSampler[tuple[int, int]]):
+    """(epoch, number) for one of `world` processes: another order each epoch, whole optimiser steps of `step` pictures.
+
+    The pictures that would fill a part of a step are left out, others each epoch. All processes together see what one
+    process would see, step for step.
+    """
+
+    def __init__(self, count: int, step: int, seed: int, rank: int = 0, world: int = 1) -> None:
+        whole = count // step * step
+        super().__init__(range(count), world, rank, shuffle=True, seed=seed, drop_last=whole > 0)  # type: ignore[arg-type]
+        if whole:
+            self.num_samples = whole // world
+            self.total_size = self.num_samples * world
+        self.seen = 0
+        """Pictures of the next epoch that this process has seen already."""
+
+    @classmethod
+    def of(cls, trainer: lightning.Trainer | None, count: int, recipe: Recipe, batch_size: int) -> "EpochSampler":
+        """For one of a Trainer's processes, at the Trainer's epoch and batch."""
+        world, rank = (1, 0) if trainer is None else (trainer.world_size, trainer.global_rank)
+        sampler = cls(count, recipe.batch_size, recipe.seed, rank, world)
+        # Lightning sets the epoch too, but only after the workers of a run that goes on have begun to load; and its
+        # current_epoch is then still that of the checkpoint.
+        if trainer is not None:
+            epochs: Any = trainer.fit_loop.epoch_progress.current
+            batches = trainer.fit_loop.epoch_loop.batch_progress
+            sampler.set_epoch(epochs.processed)
+            sampler.seen = 0 if batches.is_last_batch else batches.current.ready * batch_size
+        return sampler
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        first, self.seen = self.seen, 0
+        return ((self.epoch, int(i)) for i in islice(super().__iter__(), first, None))  # type: ignore[call-overload]
+
+
+class PictureData(lightning.LightningDataModule):
+    """The pictures at `path` under a recipe: their classes, and after `adapt_to` the pictures that a model can read.
+
+    Validation pictures are those at `val`, else the split "val" of `path`, else `val_fraction` of each class. A split
+    "test" is for the evaluation at the end alone.
+
+    Args:
+        path, val: what `open_splits` takes.
+        strict: a picture that cannot be read is an error; else it is left out and listed in `skipped`.
+        num_workers: processes that load pictures; one for each core, eight at most, if not given.
+
+    Raises:
+        DataError: see `open_splits`; also an empty class, one class alone, classes that differ between the parts.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        recipe: Recipe,
+        *,
+        val: str | os.PathLike[str] | None = None,
+        strict: bool = False,
+        num_workers: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.path, self.recipe = str(path), recipe
+        self.num_workers = min(suggested_max_num_workers(1), MOST_WORKERS) if num_workers is None else num_workers
+        self.strict = strict
+        splits, beside = open_splits(path), None if val is None else open_splits(val)
+        (_, train), test = first_of(splits, WHOLE, "train"), splits.get("test")
+        held_out = splits.get("val") if beside is None else first_of(beside, WHOLE, "val", "test", "train")[1]
+        check_classes(train, held_out, test)
+        self.classes = train.classes
+        self._train, self._val, self._test = train, held_out, test
+        self.batch_size = recipe.batch_size
+        """Pictures of one forward pass on one device: a part of the recipe's, which is for a step on all devices."""
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Training pictures of each class."""
+        return self.train_pictures.counts
+
+    def adapt_to(self, model: Prepared) -> "PictureData":
+        """Find the pictures that this model can read, divide them, and prepare them: its size, its weights' colours.
+
+        Raises:
+            DataError: a class without a picture of the model's channels, or with too few to be split.
+        """
+        recipe, spec = self.recipe, model.spec
+        self.skipped: list[Skipped] = []
+        train = self._readable(self._train, spec.in_chans)
+        if self._val is None:
+            train, self.val_pictures = stratified(train, recipe.val_fraction, recipe.seed)
+        else:
+            self.val_pictures = self._readable(self._val, spec.in_chans)
+        self.train_pictures = few(train, recipe.max_per_class, recipe.seed)
+        self.test_pictures = None if self._test is None else self._readable(self._test, spec.in_chans)
+        transform = training_transform(model, recipe)
+        self.train_dataset = PictureDataset(self.train_pictures, transform, spec.in_chans, recipe.seed)
+        self.val_dataset = PictureDataset(self.val_pictures, preprocess(model), spec.in_chans)
+        return self
+
+    def final(self) -> tuple[str, Pictures]:
+        """The name of the split that the result is evaluated on, and its pictures."""
+        return ("val", self.val_pictures) if self.test_pictures is None else ("test", self.test_pictures)
+
+    def train_dataloader(self) -> DataLoader[tuple[Tensor, int]]:
+        sampler = EpochSampler.of(self.trainer, len(self.train_dataset), self.recipe, self.batch_size)
+        return self._loader(self.train_dataset, sampler)
+
+    def val_dataloader(self) -> DataLoader[tuple[Tensor, int]]:
+        return self._loader(self.val_dataset, None)
+
+    def _loader(self, dataset: PictureDataset, sampler: EpochSampler | None) -> DataLoader[tuple[Tensor, int]]:
+        return DataLoader(
+            dataset,
+            self.batch_size,
+            sampler=sampler,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def _readable(self, pictures: Pictures, in_chans: int) -> Pictures:
+        pictures = pictures.as_classes(self.classes)
+        kept, skipped = readable(pictures, in_chans, strict=self.strict, num_workers=self.num_workers)
+        if len(lost := np.setdiff1d(pictures.targets, kept.targets)):
+            first = pictures.names[int(np.argmax(pictures.targets == lost[0]))]
+            raise DataError(
+                f"{pictures.where}: no picture of class '{self.classes[lost[0]]}' can be read; the first: "
+                f"{dict(skipped)[first]}"
+            )
+        self.skipped = [*dict.fromkeys((*self.skipped, *pictures.hidden, *skipped))]
+        return kept
+
+
+def check_classes(train: Pictures, val: Pictures | None, test: Pictures | None) -> None:
+    """A DataError unless there are two classes or more, none is empty, and all parts have the same."""
+    if len(train.classes) < 2:
+        raise DataError(f"{train.where}: one class only, '{train.classes[0]}'; expected two or more to tell apart")
+    parts = {"training": train, "validation": val, "test": test}
+    have = {part: {p.classes[t] for t in np.unique(p.targets)} for part, p in parts.items() if p is not None}
+    named = {name for p in parts.values() if p is not None for name in p.classes}
+    for part, classes in have.items():
+        if missing := sorted(named - classes):
+            where = parts[part].where  # type: ignore[union-attr]
+            more = f" and {len(missing) - 8} more" if len(missing) > 8 else ""
+            raise DataError(
+                f"{where}: no {part} pictures of {', '.join(missing[:8])}{more}; all parts need pictures of each class"
+            )

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from vitzoo.errors import LayoutError
-from vitzoo.layouts.rules import Binding, Rule, either, spec_field
+from vitzoo.layouts.rules import Binding, Rule, either
 from vitzoo.spec import Resample, ViTSpec
-from vitzoo.spec.tensors import native_shapes
+from vitzoo.spec.tensors import native_shapes, spec_field
 
 # Sizes, which every layout shows in its shapes or in the code that reads it.
 SIZES = frozenset(

@@ -26,6 +26,7 @@ from torch import Tensor
 from vitzoo.errors import LayoutError
 from vitzoo.layouts.axes import Sizes, move, moved_shape
 from vitzoo.spec import Shape, ViTSpec
+from vitzoo.spec.tensors import spec_field
 
 Read = Callable[[str], Tensor]
 
@@ -371,14 +372,6 @@ class Binding:
         out = {key: t for step in self.steps for key, t in step.store(tensors.__getitem__, self.layout)}
         like = next(iter(out.values()))
         return out | {key: value().to(like) for key, value in self.fixed.items()}
-
-
-def spec_field(spec: ViTSpec, name: str) -> Any:
-    """A field of the spec; `rope.kind` for one of a field."""
-    value: Any = spec
-    for part in name.split("."):
-        value = None if value is None else getattr(value, part)
-    return value
 
 
 def either(value: Any) -> tuple[Any, ...]:

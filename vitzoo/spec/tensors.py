@@ -1,9 +1,18 @@
-"""vitzoo's own layout: the model's tensors as they are.
+"""The native tensors as a table: each one's name, its axes, and what a spec has to say for a model to have it.
 
-`native_shapes` is the closed list that every table is bound to.
+Read forwards, the table gives the names and shapes of every tensor of a spec, without torch. Read backwards, it says
+what names and shapes show of a spec: which fields the presence of a tensor asks for, and which sizes its axes are.
+`{i}` in a name runs over the blocks. An axis is a number or a size by name; `RELATIONS` says how sizes hang together.
 """
 
-from vitzoo.spec import (
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from math import prod
+from types import MappingProxyType
+from typing import Any, Final
+
+from vitzoo.spec.architecture import (
     MLP,
     AttentionKind,
     BlockKind,
@@ -15,129 +24,261 @@ from vitzoo.spec import (
     QKVBias,
     RelPos,
     RopeKind,
-    Shape,
     ViTSpec,
 )
+from vitzoo.spec.base import Shape
 
-LAMBDAS: dict[AttentionKind, dict[str, int]] = {
-    AttentionKind.SOFTMAX: {},
-    AttentionKind.DIFF: dict.fromkeys(("lambda_q1", "lambda_k1", "lambda_q2", "lambda_k2"), 1),
-    AttentionKind.DIFF_DUAL: dict.fromkeys(("lambda_a", "lambda_b"), 0),
-}
-"""The learned parts of lambda, with their number of axes."""
+Axis = str | int
+
+
+class _Some:
+    """Stands for any value but none: more than zero, given, true."""
+
+    def __repr__(self) -> str:
+        return "some"
+
+
+SOME: Final = _Some()
+When = Mapping[str, Any]
+"""Fields of a spec (`rope.kind` for one of a field), each with a value, a tuple of values, or `SOME`."""
+
+
+@dataclass(frozen=True)
+class Native:
+    """A tensor that a model has if its spec has all of `when`."""
+
+    name: str
+    axes: tuple[Axis, ...]
+    when: When = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Term:
+    """A product of sizes, taken `factor` times."""
+
+    factor: int
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Equation:
+    """Terms that add up to a number."""
+
+    terms: tuple[Term, ...]
+    total: int
+
+
+def admits(allowed: Any, value: Any) -> bool:
+    """Whether a value is the one, among those, or some where `SOME` is asked for."""
+    if isinstance(allowed, tuple):
+        return any(admits(one, value) for one in allowed)
+    return bool(value) if allowed is SOME else bool(value == allowed)
+
+
+def spec_field(spec: ViTSpec, name: str) -> Any:
+    """A field of the spec; `rope.kind` for one of a field."""
+    value: Any = spec
+    for part in name.split("."):
+        value = None if value is None else getattr(value, part)
+    return value
+
+
+def _linear(name: str, rows: Axis, cols: Axis, bias: When | None = None, **when: Any) -> tuple[Native, ...]:
+    return (
+        Native(f"{name}.weight", (rows, cols), when),
+        Native(f"{name}.bias", (rows,), {**when, **(bias or {})}),
+    )
+
+
+def _norm(name: str, width: Axis, **when: Any) -> tuple[Native, ...]:
+    return (
+        Native(f"{name}.weight", (width,), when),
+        Native(f"{name}.bias", (width,), {**when, "norm": Norm.LAYER}),
+    )
+
+
+def _rel_pos(name: str, kind: RelPos) -> tuple[Native, ...]:
+    return (
+        Native(f"{name}.grid", ("rel_rows", "rel_cols", "num_heads"), {"rel_pos": kind}),
+        Native(f"{name}.prefix", (3, "num_heads"), {"rel_pos": kind}),
+    )
+
+
+BLOCK, DIM = "blocks.{i}", "hidden_dim"
+POSITIONS: When = {"pos_embed": (PosEmbed.LEARNED, PosEmbed.FIXED)}
+DIFFERENTIAL = (AttentionKind.DIFF, AttentionKind.DIFF_DUAL)
+IN_SEQUENCE = (BlockKind.PRE_NORM, BlockKind.POST_NORM)
+
+TABLE: tuple[Native, ...] = (
+    Native("cls_token", (1, DIM), {"class_token": True}),
+    Native("dist_token", (1, DIM), {"dist_token": True}),
+    Native("reg_tokens", ("reg_tokens", DIM), {"reg_tokens": SOME}),
+    *(
+        Native("patch_embed.proj.weight", (DIM, "in_chans", "patch_rows", "patch_cols")),
+        Native("patch_embed.proj.bias", (DIM,), {"patch_bias": True}),
+        *_norm("patch_embed.norm", DIM, patch_norm=True),
+    ),
+    Native("pos_embed.grid", ("rows", "cols", DIM), POSITIONS),
+    Native("pos_embed.prefix", ("num_pos_prefix", DIM), {**POSITIONS, "num_pos_prefix": SOME}),
+    *_norm("norm_pre", DIM, norm_pre=True),
+    Native("rope.freqs", (2, "depth", "num_heads", "half_head"), {"rope.kind": RopeKind.MIXED}),
+    Native("rope.periods", ("quarter_head",), {"rope.stored": True}),
+    *_rel_pos("rel_pos", RelPos.SHARED),
+    *_norm(f"{BLOCK}.norm1", DIM),
+    *_linear(f"{BLOCK}.attn.qkv", "qkv_dim", DIM, {"qkv_bias": (QKVBias.ALL, QKVBias.QV)}),
+    *(
+        row
+        for width, attention in (("dim_per_head", AttentionKind.SOFTMAX), ("half_head", DIFFERENTIAL))
+        for name in ("q_norm", "k_norm")
+        for row in _norm(f"{BLOCK}.attn.{name}", width, qk_norm=True, attention=attention)
+    ),
+    *_rel_pos(f"{BLOCK}.attn.rel_pos", RelPos.BLOCK),
+    *_norm(f"{BLOCK}.attn.norm", "attn_dim", attn_norm=True),
+    *(
+        Native(f"{BLOCK}.attn.{name}", ("half_head",), {"attention": AttentionKind.DIFF})
+        for name in ("lambda_q1", "lambda_k1", "lambda_q2", "lambda_k2")
+    ),
+    *(Native(f"{BLOCK}.attn.{name}", (), {"attention": AttentionKind.DIFF_DUAL}) for name in ("lambda_a", "lambda_b")),
+    Native(f"{BLOCK}.attn.sub_norm.weight", ("dim_per_head",), {"attention": DIFFERENTIAL}),
+    *_linear(f"{BLOCK}.attn.proj", DIM, "attn_dim", {"proj_bias": True}),
+    *(
+        row
+        for kind, names in ((MLP.GATED, ("gate", "up")), (MLP.PLAIN, ("fc1",)))
+        for name in names
+        for row in _linear(f"{BLOCK}.mlp.{name}", "mlp_dim", DIM, {"mlp_bias": True}, mlp=kind)
+    ),
+    *_norm(f"{BLOCK}.mlp.norm", "mlp_dim", mlp_norm=True),
+    *_linear(f"{BLOCK}.mlp.fc2", DIM, "mlp_dim", {"mlp_out_bias": True}),
+    Native(f"{BLOCK}.ls1.gamma", (DIM,), {"layer_scale": SOME}),
+    *_norm(f"{BLOCK}.norm2", DIM, block=IN_SEQUENCE),
+    Native(f"{BLOCK}.ls2.gamma", (DIM,), {"layer_scale": SOME, "layer_scale_mlp": True, "block": IN_SEQUENCE}),
+    *_norm("norm", DIM, final_norm=FinalNorm.TOKENS),
+    *_norm("norm", "pooled_dim", final_norm=FinalNorm.POOLED),
+    Native("pool.probe", (1, DIM), {"pool": Pool.MAP}),
+    *_linear("pool.q", DIM, DIM, pool=Pool.MAP),
+    *_linear("pool.kv", "double_dim", DIM, pool=Pool.MAP),
+    *_linear("pool.proj", DIM, DIM, pool=Pool.MAP),
+    *_norm("pool.norm", DIM, pool=Pool.MAP),
+    *_linear("pool.fc1", "pool_mlp", DIM, pool=Pool.MAP),
+    *_linear("pool.fc2", DIM, "pool_mlp", pool=Pool.MAP),
+    *_linear("head.fc", "num_classes", "pooled_dim", {"head_bias": True}, num_classes=SOME),
+    *_linear("head.fc_dist", "num_classes", "pooled_dim", {"head_bias": True}, num_classes=SOME, head=Head.DISTILLED),
+    *_linear("head.pre_logits", "pooled_dim", "pooled_dim", head=Head.PRE_LOGITS),
+)
+
+NAMES: tuple[str, ...] = tuple(dict.fromkeys(row.name for row in TABLE))
+"""Every tensor that a model may have."""
 
 BUFFERS = frozenset({"rope.periods"})
 """Native tensors that are not parameters."""
 
 
-def native_shapes(spec: ViTSpec) -> dict[str, Shape]:
-    """Name and shape of every tensor of `ViT(spec)`, without building it; a test holds the two together."""
-    dim, shapes = spec.hidden_dim, dict[str, Shape]()
-
-    def linear(name: str, rows: int, cols: int, bias: bool = True) -> None:
-        shapes[f"{name}.weight"] = (rows, cols)
-        if bias:
-            shapes[f"{name}.bias"] = (rows,)
-
-    def norm(name: str, width: int) -> None:
-        shapes[f"{name}.weight"] = (width,)
-        if spec.norm is Norm.LAYER:
-            shapes[f"{name}.bias"] = (width,)
-
-    def rel_pos(name: str) -> None:
-        rows, cols = spec.grid
-        shapes[f"{name}.grid"] = (2 * rows - 1, 2 * cols - 1, spec.num_heads)
-        shapes[f"{name}.prefix"] = (3, spec.num_heads)
-
-    if spec.class_token:
-        shapes["cls_token"] = (1, dim)
-    if spec.dist_token:
-        shapes["dist_token"] = (1, dim)
-    if spec.reg_tokens:
-        shapes["reg_tokens"] = (spec.reg_tokens, dim)
-    shapes["patch_embed.proj.weight"] = (dim, spec.in_chans, *spec.patch_size)
-    if spec.patch_bias:
-        shapes["patch_embed.proj.bias"] = (dim,)
-    if spec.patch_norm:
-        norm("patch_embed.norm", dim)
-    if spec.pos_embed is not PosEmbed.NONE:
-        shapes["pos_embed.grid"] = (*spec.grid, dim)
-        if spec.num_pos_prefix:
-            shapes["pos_embed.prefix"] = (spec.num_pos_prefix, dim)
-    if spec.norm_pre:
-        norm("norm_pre", dim)
-    if spec.rope is not None and spec.rope.kind is RopeKind.MIXED:
-        shapes["rope.freqs"] = (2, spec.depth, spec.num_heads, spec.dim_per_head // 2)
-    if spec.rope is not None and spec.rope.stored:
-        shapes["rope.periods"] = (spec.dim_per_head // 4,)
-    if spec.rel_pos is RelPos.SHARED:
-        rel_pos("rel_pos")
-    half = 1 if spec.attention is AttentionKind.SOFTMAX else 2
-    for i, kv_heads in enumerate(spec.kv_heads):
-        block = f"blocks.{i}"
-        norm(f"{block}.norm1", dim)
-        linear(
-            f"{block}.attn.qkv",
-            spec.attn_dim + 2 * kv_heads * spec.dim_per_head,
-            dim,
-            spec.qkv_bias is not QKVBias.NONE,
-        )
-        if spec.qk_norm:
-            norm(f"{block}.attn.q_norm", spec.dim_per_head // half)
-            norm(f"{block}.attn.k_norm", spec.dim_per_head // half)
-        if spec.rel_pos is RelPos.BLOCK:
-            rel_pos(f"{block}.attn.rel_pos")
-        if spec.attn_norm:
-            norm(f"{block}.attn.norm", spec.attn_dim)
-        for name, width in LAMBDAS[spec.attention].items():
-            shapes[f"{block}.attn.{name}"] = (spec.dim_per_head // 2,) if width else ()
-        if spec.attention is not AttentionKind.SOFTMAX:
-            shapes[f"{block}.attn.sub_norm.weight"] = (spec.dim_per_head,)
-        linear(f"{block}.attn.proj", dim, spec.attn_dim, spec.proj_bias)
-        for name in ("gate", "up") if spec.mlp is MLP.GATED else ("fc1",):
-            linear(f"{block}.mlp.{name}", spec.mlp_dim, dim, spec.mlp_bias)
-        if spec.mlp_norm:
-            norm(f"{block}.mlp.norm", spec.mlp_dim)
-        linear(f"{block}.mlp.fc2", dim, spec.mlp_dim, spec.mlp_out_bias)
-        if spec.layer_scale is not None:
-            shapes[f"{block}.ls1.gamma"] = (dim,)
-        if spec.block is not BlockKind.PARALLEL:
-            norm(f"{block}.norm2", dim)
-            if spec.layer_scale is not None and spec.layer_scale_mlp:
-                shapes[f"{block}.ls2.gamma"] = (dim,)
-    if spec.final_norm is not FinalNorm.NONE:
-        norm("norm", spec.pooled_dim if spec.final_norm is FinalNorm.POOLED else dim)
-    if spec.pool is Pool.MAP:
-        shapes["pool.probe"] = (1, dim)
-        linear("pool.q", dim, dim)
-        linear("pool.kv", 2 * dim, dim)
-        linear("pool.proj", dim, dim)
-        norm("pool.norm", dim)
-        linear("pool.fc1", spec.pool_mlp_dim or spec.mlp_dim, dim)
-        linear("pool.fc2", dim, spec.pool_mlp_dim or spec.mlp_dim)
-    if spec.num_classes:
-        linear("head.fc", spec.num_classes, spec.pooled_dim, spec.head_bias)
-        if spec.head is Head.DISTILLED:
-            linear("head.fc_dist", spec.num_classes, spec.pooled_dim, spec.head_bias)
-    if spec.head is Head.PRE_LOGITS:
-        linear("head.pre_logits", spec.pooled_dim, spec.pooled_dim)
-    return shapes
+def _relation(size: str, *terms: Term, plus: int = 0) -> Equation:
+    return Equation((Term(-1, (size,)), *terms), -plus)
 
 
-def _names() -> tuple[str, ...]:
-    """Every tensor that a model may have; `{i}` runs over the blocks."""
-    both = ("weight", "bias")
-    modules = ["patch_embed.proj", "patch_embed.norm", "norm_pre", "norm", "head.fc", "head.fc_dist", "head.pre_logits"]
-    modules += [f"pool.{name}" for name in ("q", "kv", "proj", "norm", "fc1", "fc2")]
-    modules += [f"blocks.{{i}}.{name}" for name in ("norm1", "norm2")]
-    modules += [f"blocks.{{i}}.attn.{name}" for name in ("qkv", "q_norm", "k_norm", "norm", "sub_norm", "proj")]
-    modules += [f"blocks.{{i}}.mlp.{name}" for name in ("fc1", "gate", "up", "norm", "fc2")]
-    tensors = ["cls_token", "dist_token", "reg_tokens", "pos_embed.grid", "pos_embed.prefix", "pool.probe"]
-    tensors += ["rope.freqs", "rope.periods", "rel_pos.grid", "rel_pos.prefix"]
-    tensors += [f"blocks.{{i}}.attn.rel_pos.{name}" for name in ("grid", "prefix")]
-    tensors += [f"blocks.{{i}}.ls{number}.gamma" for number in (1, 2)]
-    tensors += [f"blocks.{{i}}.attn.{name}" for lambdas in LAMBDAS.values() for name in lambdas]
-    return (*tensors, *(f"{name}.{leaf}" for name in modules for leaf in both))
+RELATIONS: tuple[Equation, ...] = (
+    _relation("attn_dim", Term(1, ("num_heads", "dim_per_head"))),
+    _relation("kv_dim", Term(1, ("kv_heads", "dim_per_head"))),
+    _relation("qkv_dim", Term(1, ("attn_dim",)), Term(2, ("kv_dim",))),
+    _relation("double_dim", Term(2, (DIM,))),
+    _relation("pooled_dim", Term(1, ("pooled_tokens", DIM))),
+    _relation("rel_rows", Term(2, ("rows",)), plus=-1),
+    _relation("rel_cols", Term(2, ("cols",)), plus=-1),
+)
+"""How sizes hang together: -size + terms = a number."""
+
+PARTS_OF_A_HEAD = (
+    _relation("dim_per_head", Term(2, ("half_head",))),
+    _relation("dim_per_head", Term(4, ("quarter_head",))),
+)
+"""The same for heads whose width can be halved or quartered."""
 
 
-NAMES = _names()
+MAY_BE_ZERO = frozenset({"num_pos_prefix"})
+
+
+class Contradiction(Exception):
+    """Sizes, or values of fields, that cannot all be true."""
+
+
+def solve(equations: Iterable[Equation], known: Mapping[str, int]) -> dict[str, int]:
+    """`known` and every size that follows from it, one unknown at a time.
+
+    Raises:
+        Contradiction: the equations do not hold, or a size would be no whole number above zero.
+    """
+    sizes, left = dict(known), list(equations)
+    while True:
+        waiting = []
+        for equation in left:
+            unknown = {name for term in equation.terms for name in term.names if name not in sizes}
+            if len(unknown) > 1:
+                waiting.append(equation)
+                continue
+            rest, factor = equation.total, 0
+            for term in equation.terms:
+                value = term.factor * prod(sizes.get(name, 1) for name in term.names)
+                if unknown & set(term.names):
+                    factor += value
+                else:
+                    rest -= value
+            if not unknown:
+                if rest:
+                    raise Contradiction(_in_words(equation, sizes))
+                continue
+            (name,) = unknown
+            if not factor or rest % factor or rest // factor < (0 if name in MAY_BE_ZERO else 1):
+                raise Contradiction(_in_words(equation, {**sizes, name: 0}))
+            sizes[name] = rest // factor
+        if len(waiting) == len(left):
+            return sizes
+        left = waiting
+
+
+def _in_words(equation: Equation, sizes: Mapping[str, int]) -> str:
+    products = (" x ".join(f"{name} {sizes[name]}" for name in term.names) for term in equation.terms)
+    return f"{', '.join(products)} do not go together"
+
+
+def known_sizes(spec: ViTSpec, block: int) -> dict[str, int]:
+    """The sizes that a spec states, which every other follows from."""
+    return {
+        "hidden_dim": spec.hidden_dim,
+        "depth": spec.depth,
+        "in_chans": spec.in_chans,
+        "patch_rows": spec.patch_size[0],
+        "patch_cols": spec.patch_size[1],
+        "rows": spec.grid[0],
+        "cols": spec.grid[1],
+        "num_heads": spec.num_heads,
+        "dim_per_head": spec.dim_per_head,
+        "kv_heads": spec.kv_heads[block],
+        "mlp_dim": spec.mlp_dim,
+        "reg_tokens": spec.reg_tokens,
+        "num_pos_prefix": spec.num_pos_prefix,
+        "pooled_tokens": spec.pooled_dim // spec.hidden_dim,
+        "pool_mlp": spec.pool_mlp_dim or spec.mlp_dim,
+        "num_classes": spec.num_classes,
+    }
+
+
+@cache
+def native_shapes(spec: ViTSpec) -> Mapping[str, Shape]:
+    """Name and shape of every tensor of the model of `spec`, without building it; a test holds the two together."""
+    rows = [row for row in TABLE if all(admits(allowed, spec_field(spec, name)) for name, allowed in row.when.items())]
+    sizes = {heads: _all_sizes(spec, spec.kv_heads.index(heads)) for heads in set(spec.kv_heads)}
+    shapes: dict[str, Shape] = {}
+    for repeated in (False, True):
+        for i, heads in enumerate(spec.kv_heads if repeated else spec.kv_heads[:1]):
+            for row in rows:
+                if ("{i}" in row.name) is repeated:
+                    shapes[row.name.format(i=i)] = tuple(
+                        axis if isinstance(axis, int) else sizes[heads][axis] for axis in row.axes
+                    )
+    return MappingProxyType(shapes)
+
+
+def _all_sizes(spec: ViTSpec, block: int) -> dict[str, int]:
+    sizes = solve(RELATIONS, known_sizes(spec, block))
+    return sizes | {"half_head": spec.dim_per_head // 2, "quarter_head": spec.dim_per_head // 4}

@@ -62,14 +62,14 @@ def write_source(folder: Path, way: Way, gigabytes: float) -> tuple[Path, int]:
 
     from vitzoo.checkpoints.save import Export
     from vitzoo.registry import model_spec
-    from vitzoo.spec import Preprocessing, Resample
+    from vitzoo.spec import NEW
     from vitzoo.spec.tensors import native_shapes
 
     spec = model_spec(MODEL).replace(**way.spec)
     block = 4 * sum(math.prod(shape) for key, shape in native_shapes(spec).items() if key.startswith("blocks.0."))
     spec = spec.replace(depth=max(1, round(gigabytes * 1e9 / block)))
     shapes = native_shapes(spec)
-    export = Export.planned(way.source, spec, Preprocessing(), Resample.TIMM)
+    export = Export.planned(way.source, spec, NEW)
     path = export.write(folder / "source", lambda key: torch.full(shapes[key], 0.02), lambda key: torch.float32)
     return path, block
 

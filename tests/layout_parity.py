@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from vitzoo import ViT
 from vitzoo.layouts.layout import Layout
-from vitzoo.spec import Resample, ViTSpec
+from vitzoo.spec import About, Resample, ViTSpec
 from vitzoo.spec.tensors import native_shapes
 
 X = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
@@ -36,7 +36,7 @@ def exported(layout: Layout, spec: ViTSpec, native: dict[str, Tensor]) -> dict[s
 
 
 def built(spec: ViTSpec, native: dict[str, Tensor], resample: Resample = Resample.TIMM) -> ViT:
-    model = ViT(spec, resample=resample)
+    model = ViT(spec, About(resample=resample))
     model.load_state_dict(native)
     return model.eval()
 

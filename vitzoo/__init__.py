@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from vitzoo.publish.push import push
     from vitzoo.registry import add_registry, list_models, list_pretrained
     from vitzoo.registry.describe import info
-    from vitzoo.spec import Preprocessing, ViTSpec
+    from vitzoo.spec import About, Preprocessing, ViTSpec
     from vitzoo.train.finetuning import finetune
 
 
@@ -43,6 +43,7 @@ _HOMES = {
     "add_registry": "vitzoo.registry",
     "list_models": "vitzoo.registry",
     "list_pretrained": "vitzoo.registry",
+    "About": "vitzoo.spec",
     "Preprocessing": "vitzoo.spec",
     "ViTSpec": "vitzoo.spec",
     "save": "vitzoo.checkpoints.save",
@@ -51,6 +52,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "About",
     "Preprocessing",
     "Tokens",
     "ViT",

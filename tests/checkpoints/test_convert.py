@@ -14,7 +14,7 @@ from vitzoo import ViT
 from vitzoo.cli import main
 from vitzoo.errors import LayoutError, SpecError, WeightsError
 from vitzoo.files.read import open_tensors
-from vitzoo.spec import ViTSpec
+from vitzoo.spec import Origin, ViTSpec
 
 SPEC = ViTSpec(img_size=32, patch_size=8, hidden_dim=48, depth=2, num_heads=3, mlp_dim=96, num_classes=5)
 LABELS = ("ant", "bee", "cat", "dog", "eel")
@@ -26,7 +26,7 @@ FLAX = ("google", "google_linen", "big_vision", "big_vision_scan")
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = randomise(ViT(SPEC))
-    model.labels, model.license, model.origin = LABELS, "apache-2.0", "a test"
+    model.about = model.about.replace(labels=LABELS, license="apache-2.0", origin=Origin(note="a test"))
     return vitzoo.save(model, tmp_path_factory.mktemp("source") / "model")
 
 

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,14 @@ from torch import Tensor, nn
 
 import vitzoo.files.write
 from vitzoo import ViT, create, registry
+from vitzoo.checkpoints.native import NEEDED
 from vitzoo.checkpoints.save import save
 from vitzoo.errors import LayoutError, RegistryError, SpecError, VitzooError, WeightsError
 from vitzoo.layouts.tables import get_layout
 from vitzoo.model.resample import resample_table
+from vitzoo.registry import index
 from vitzoo.registry.describe import count_parameters
-from vitzoo.spec import Preprocessing, QKVBias, Resample, ViTSpec
+from vitzoo.spec import About, Origin, Preprocessing, QKVBias, Resample, Result, ViTSpec
 
 NAME = "vit_ti16.augreg_in21k_ft_in1k"
 TIMM_NAME = "vit_tiny_patch16_224.augreg_in21k_ft_in1k"
@@ -290,11 +293,14 @@ def test_dtype_of_pretrained_weights(hub: Path, state: dict[str, Tensor]) -> Non
     assert torch.equal(model.norm.weight, state["norm.weight"].bfloat16())
 
 
-def test_label_names_cost_nothing_until_they_are_read(hub: Path) -> None:
+def test_label_names_cost_nothing_until_they_are_read(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(index, "known_set", cache(lambda name: asked.append(name) or ("a",) * 1000))
     model = create(NAME, pretrained=True)
-    assert callable(model._labels)
+    assert (model.about.labels, asked) == ("imagenet-1k", [])
     assert len(model.labels or ()) == 1000
     assert model.labels is model.labels
+    assert asked == ["imagenet-1k"]
 
 
 def test_a_hub_id_with_a_revision(
@@ -383,11 +389,21 @@ def test_wrong_calls(call: dict[str, Any], error: type[VitzooError], message: st
 # --- native files --------------------------------------------------------------------------------------------------
 
 
+ABOUT = About(
+    preprocessing=Preprocessing(mean=(0.1, 0.2, 0.3), std=(1.0, 2.0, 3.0), crop_pct=0.9),
+    resample=Resample.MAE,
+    labels=("a", "b", "c", "d", "é"),
+    license="cc0-1.0",
+    origin=Origin(name="vit_b16.mine", address="hf://org/mine/model.safetensors", commit="0123", sha256="00ff"),
+    derived_from=Origin(note="a start of our own"),
+    training={"data": "letters", "recipe": {"epochs": 3}},
+    published=(Result(dataset="letters", metrics={"accuracy": 0.75}),),
+)
+
+
 @pytest.fixture
 def model() -> ViT:
-    model = randomise(ViT(TINY, Preprocessing(mean=(0.1, 0.2, 0.3), std=(1.0, 2.0, 3.0), crop_pct=0.9), Resample.MAE))
-    model.labels, model.license, model.origin = ("a", "b", "c", "d", "é"), "cc0-1.0", "here"
-    return model
+    return randomise(ViT(TINY, ABOUT))
 
 
 def test_a_native_file_needs_nothing_else(tmp_path: Path, model: ViT) -> None:
@@ -395,8 +411,10 @@ def test_a_native_file_needs_nothing_else(tmp_path: Path, model: ViT) -> None:
     assert path == tmp_path / "deep" / "folder" / "mine.safetensors"
     before = torch.get_rng_state()
     for again in (create(path), create(str(path))):
-        assert (again.spec, again.preprocessing, again.resample) == (model.spec, model.preprocessing, model.resample)
-        assert (again.labels, again.license, again.origin) == (model.labels, model.license, model.origin)
+        assert (again.spec, again.about) == (model.spec, ABOUT)
+        assert (again.preprocessing, again.resample) == (ABOUT.preprocessing, Resample.MAE)
+        assert (again.labels, again.license) == (("a", "b", "c", "d", "é"), "cc0-1.0")
+        assert again.origin == "fine-tuned from a start of our own"
         assert again.load_report.counts == {"loaded": len(model.state_dict())}
         x = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
         torch.testing.assert_close(again(x), model(x))
@@ -480,15 +498,20 @@ def test_a_native_file_whose_metadata_is_damaged(tmp_path: Path, model: ViT) -> 
     with safe_open(path, framework="pt") as file:
         about = json.loads(file.metadata()["vitzoo"])
     tensors = load_file(path)
-    spec = about["spec"]
+    spec, known = about["spec"], about["about"]
+
+    def told(changed: dict[str, Any]) -> dict[str, Any]:
+        return {**about, "about": changed}
+
     for text, kind in [
         ("{", WeightsError),
         (json.dumps({**about, "spec": None}), WeightsError),
         (json.dumps({**about, "spec": {**spec, "depht": 2}}), SpecError),
         (json.dumps({**about, "spec": {**spec, "depth": 3}}), LayoutError),
-        (json.dumps({key: value for key, value in about.items() if key != "preprocessing"}), WeightsError),
-        (json.dumps({key: value for key, value in about.items() if key != "resample"}), WeightsError),
-        (json.dumps({**about, "resample": "lanczos"}), VitzooError),
+        (json.dumps({key: value for key, value in about.items() if key != "about"}), WeightsError),
+        *((json.dumps(told({key: known[key] for key in known if key != left})), WeightsError) for left in NEEDED),
+        (json.dumps(told({**known, "resample": "lanczos"})), SpecError),
+        (json.dumps(told({**known, "lisence": "mit"})), SpecError),
     ]:
         save_file(tensors, path, {"vitzoo": text})
         with pytest.raises(kind, match=r"mine\.safetensors") as error:

@@ -20,7 +20,7 @@ from vitzoo.layouts.huggingface.tables import LAYOUTS
 from vitzoo.layouts.layout import Layout
 from vitzoo.layouts.tables import get_layout
 from vitzoo.model.resample import Resample
-from vitzoo.spec import Preprocessing, ViTSpec
+from vitzoo.spec import About, Preprocessing, ViTSpec
 
 TINY = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
 TINY |= {"image_size": 32, "patch_size": 8}
@@ -99,7 +99,7 @@ def imported(config: dict[str, Any], disk: dict[str, Tensor]) -> tuple[ViT, Layo
     spec, table = ViTSpec(**fields), TABLES[hf_config.layout_name(config)]
     binding = table.bind(spec)
     native = binding.import_all({n: disk[k] for n, k in table.view(disk, binding.stored).items()})
-    ours = ViT(spec, resample=get_layout(hf_config.layout_name(config)).resample).eval()
+    ours = ViT(spec, About(resample=get_layout(hf_config.layout_name(config)).resample)).eval()
     ours.load_state_dict(native)
     return ours, table
 

@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from vitzoo import ViT
 from vitzoo import spec as specs
 from vitzoo.registry.describe import count_macs, count_parameters
-from vitzoo.spec import FinalNorm, Norm, QKVBias, Resample, ViTSpec
+from vitzoo.spec import About, FinalNorm, Norm, QKVBias, Resample, ViTSpec
 from vitzoo.spec.tensors import native_shapes
 
 every_signature = pytest.mark.parametrize("name", signatures())
@@ -30,7 +30,7 @@ ARCHITECTURE = (
 
 def build(spec: ViTSpec, resample: Resample = Resample.TIMM) -> ViT:
     """A model without zeros: what is initialised to a constant would hide what it multiplies."""
-    model = ViT(spec, resample=resample).init_weights(0)
+    model = ViT(spec, About(resample=resample)).init_weights(0)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for name, parameter in model.named_parameters():

@@ -17,7 +17,7 @@ from vitzoo import ViT
 from vitzoo.errors import SpecError
 from vitzoo.layouts.tables import get_layout
 from vitzoo.registry.describe import count_macs, count_parameters, stages
-from vitzoo.spec import Resample, ViTSpec
+from vitzoo.spec import ViTSpec
 from vitzoo.spec.tensors import native_shapes
 
 TINY = ViTSpec(img_size=32, patch_size=8, hidden_dim=48, depth=3, num_heads=3, mlp_dim=80, num_classes=7)
@@ -90,7 +90,7 @@ def pair(case: str) -> tuple[ViT, nn.Module]:
         rms = partial(timm.layers.RmsNorm, eps=1e-5)
         kwargs |= {"norm_layer": rms, "embed_norm_layer": rms}
     peer = randomise(VisionTransformer(**kwargs))
-    model = ViT(spec, resample=Resample.TIMM).eval()
+    model = ViT(spec).eval()
     model.load_state_dict(get_layout("timm").bind(spec).import_all(peer.state_dict()))
     return model, peer
 

@@ -22,10 +22,9 @@ import vitzoo
 from vitzoo import ViT, registry
 from vitzoo.errors import LayoutError, LicenseError, PublishError, RegistryError, SpecError, WeightsError
 from vitzoo.publish import push as publishing
-from vitzoo.publish.origin import Origin
 from vitzoo.publish.results import read_results
 from vitzoo.registry.licenses import HUB_LICENSES, RestrictedLicense, license_to_publish
-from vitzoo.spec import ViTSpec
+from vitzoo.spec import Origin, Past, ViTSpec
 
 CAT = Path(__file__).parents[2] / "examples" / "cat.png"
 BUNDLED, REPO = "vit_nano4.cifar10", "org/nano"
@@ -163,7 +162,7 @@ def test_nothing_is_claimed_that_is_not_known(tmp_path: Path) -> None:
 )
 def test_origins(origin: str, base: str | None, told: str, tmp_path: Path) -> None:
     model = tiny()
-    model.origin = origin
+    model.about = model.about.replace(**Past.of(origin)._asdict())
     card = card_of(model, tmp_path / "out", repo=REPO)
     assert card.data.base_model == base
     assert told in section(card, "Weights")
@@ -175,18 +174,21 @@ def test_origins(origin: str, base: str | None, told: str, tmp_path: Path) -> No
     [f"{BUNDLED} from bundled:x.safetensors sha256:00ff", "vit_b16", "our own", f"fine-tuned from {BUNDLED}", ""],
 )
 def test_an_origin_without_paths_stays_as_it_is(text: str) -> None:
-    assert str(Origin.of(text)) == text
+    model = tiny()
+    model.about = model.about.replace(**Past.of(text)._asdict())
+    assert publishing._public(model.about).past == (text or None)
 
 
 def test_training_is_told_without_paths(tmp_path: Path) -> None:
     model = tiny()
-    model.origin = "fine-tuned from /home/ann/start.safetensors sha256:00ff"
+    start = Origin(address="/home/ann/start.safetensors", sha256="00ff")
     training = {
         "data": "/home/ann/flowers",
         "recipe": {"lr": 0.001, "epochs": 3},
         "start": {"model": "/home/ann/start"},
     }
-    path = vitzoo.save(model, tmp_path / "run" / "model.safetensors", training=training)
+    model.about = model.about.replace(derived_from=start, training=training)
+    path = vitzoo.save(model, tmp_path / "run" / "model.safetensors")
     for layout in ("vitzoo", "huggingface"):
         folder = publishing.prepare(path.parent, tmp_path / layout, REPO, layout=layout)
         told = section(ModelCard.load(folder / "README.md"), "Training")
@@ -196,7 +198,7 @@ def test_training_is_told_without_paths(tmp_path: Path) -> None:
     assert b"/home" in path.read_bytes()  # the control
     with safe_open(tmp_path / "vitzoo" / "model.safetensors", "pt") as file:
         about = json.loads(file.metadata()["vitzoo"])
-    assert about["training"] == {"data": "flowers", "recipe": training["recipe"]}
+    assert about["about"]["training"] == {"data": "flowers", "recipe": training["recipe"]}
 
 
 def test_digest_is_that_of_the_file(model: ViT, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def native(file: Path) -> dict[str, Any]:
     with safe_open(file, "pt") as opened:
-        return json.loads(opened.metadata()["vitzoo"])
+        return json.loads(opened.metadata()["vitzoo"])["about"]
 
 
 def history(folder: Path) -> list[dict[str, str]]:

@@ -83,7 +83,7 @@ def test_weights_without_a_licence_get_no_card(tmp_path: Path, data: Path) -> No
     (out / "README.md").unlink()
     vit, recipe = vitzoo.create(out), load_recipe(out / "recipe.yaml")
     vit.license = None
-    write_report(out, vit, PictureData(data, recipe, num_workers=0).adapt_to(vit), recipe)
+    write_report(out, vit, PictureData(data, recipe, num_workers=0).adapt_to(vit))
 
     assert not (out / "README.md").exists()
     assert "There is no model card: no licence of these weights is known" in (out / "report.md").read_text()

@@ -98,17 +98,7 @@ def convert(
             "create it with these fields, then save it"
         )
     tensors = NativeTensors(found.file, found.layout, found.spec)
-    labels = found.labels() if callable(found.labels) else found.labels
-    export = Export.planned(
-        layout,
-        found.spec,
-        found.preprocessing,
-        found.resample,
-        drop,
-        labels=labels,
-        license=found.license,
-        origin=found.origin,
-    )
+    export = Export.planned(layout, found.spec, found.about, drop)
     rows = []
     for step in export.binding.steps:
         origin = tuple(dict.fromkeys(key for native in step.native for key in tensors.stored(native)))

@@ -7,13 +7,13 @@ from typing import Any, TypeVar
 import torch
 
 from vitzoo import registry
-from vitzoo.checkpoints.identify import Identified, identified
+from vitzoo.checkpoints.identify import Identified, about_entry, identified
 from vitzoo.checkpoints.load import load
 from vitzoo.checkpoints.tensors import NativeTensors
 from vitzoo.errors import SpecError
 from vitzoo.model import TimmDialect
 from vitzoo.registry.reference import HUB, is_file
-from vitzoo.spec import Preprocessing, Resample, ViTSpec
+from vitzoo.spec import NEW, About, Resample, ViTSpec
 
 M = TypeVar("M", bound=TimmDialect)
 
@@ -47,7 +47,8 @@ def build(
             always loaded.
         layout: how a checkpoint file names its tensors; found out if not given (`vitzoo.layouts.tables` has the names).
         like: a model or weights of the registry whose architecture a checkpoint file has, for what tensors do not show.
-        resample: the policy for position tables; that of the weights if not given.
+        resample: the policy for position tables; that of the weights if not given. Where that is not known, another
+            size than theirs is an error.
         allow_licenses: the licences of weights that may be used; if not given, those that the environment variable
             VITZOO_ALLOW_LICENSES names, and all if it is not set. A licence that restricts the use is warned of once.
         eager: read the whole file into memory at once, for network disks on which mapped files are slow.
@@ -69,16 +70,17 @@ def build(
         WeightsError, LayoutError: weights that cannot be found or read, or that do not fit.
     """
     changes = _spec_names(changes)
-    policy = None if resample is None else _policy(resample)
+    policy = {} if resample is None else {"resample": _policy(resample)}
     place = torch.device("cpu" if device is None else device)
     if isinstance(model, ViTSpec):
-        built = _fresh(kind, model.replace(**changes), Preprocessing(), policy or Resample.TIMM, place, generator)
+        built = _fresh(kind, model.replace(**changes), NEW.replace(**policy), place, generator)
     elif pretrained or is_file(model) or str(model).startswith(HUB):
         found = identified(model, changes, layout, like, {"eager": eager}, allow_licenses)
-        built = _loaded(kind, found, policy, place, generator)
+        found.about = found.about.replace(**policy)
+        built = _loaded(kind, found, place, generator)
     else:
-        spec, preprocessing, usual = _registered(str(model))
-        built = _fresh(kind, spec.replace(**changes), preprocessing, policy or usual, place, generator)
+        spec, about = _registered(str(model))
+        built = _fresh(kind, spec.replace(**changes), about.replace(**policy), place, generator)
     return built.to(device=place, dtype=dtype or torch.get_default_dtype()).eval()
 
 
@@ -102,38 +104,35 @@ def _policy(name: Resample | str) -> Resample:
 def _fresh(
     kind: type[M],
     spec: ViTSpec,
-    preprocessing: Preprocessing,
-    resample: Resample,
+    about: About,
     device: torch.device,
     generator: torch.Generator | int | None,
 ) -> M:
     """A model with new weights, drawn on the device that it is for; on the meta device there is nothing to draw."""
     with device:
-        model = kind(spec, preprocessing, resample)
+        model = kind(spec, about)
     return model if device.type == "meta" else model.init_weights(generator)
 
 
 def _loaded(
     kind: type[M],
     found: Identified,
-    policy: Resample | None,
     device: torch.device,
     generator: torch.Generator | int | None,
 ) -> M:
     """A model with the weights of a checkpoint."""
     target = found.spec.replace(**found.changes)
     tensors = NativeTensors(found.file, found.layout, found.spec, blank=device.type == "meta")
-    model = load(kind, tensors, target, found.preprocessing, policy or found.resample, generator)
-    model.labels = found.labels if target.num_classes == found.spec.num_classes else None
-    model.license, model.origin = found.license, found.origin
+    about = found.about if target.num_classes == found.spec.num_classes else found.about.headless()
+    model = load(kind, tensors, target, about, generator)
     model.load_report.because = found.because
     return model
 
 
-def _registered(name: str) -> tuple[ViTSpec, Preprocessing, Resample]:
+def _registered(name: str) -> tuple[ViTSpec, About]:
     """A model of the registry, with the preprocessing and the policy of its weights if the name has a tag."""
     found = registry.resolve(name)
     if found.tag is None:
-        return registry.model_spec(found.model), Preprocessing(), Resample.TIMM
-    entry = registry.weights_entry(found.name)
-    return registry.entry_spec(found.name), entry.preprocessing, entry.resample
+        return registry.model_spec(found.model), NEW
+    known = about_entry(found.name)
+    return registry.entry_spec(found.name), NEW.replace(preprocessing=known.preprocessing, resample=known.resample)

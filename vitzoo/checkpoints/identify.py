@@ -5,15 +5,14 @@ is taken from the caller, else from config.json, else from the registry's entrie
 all that is known. Where these disagree among themselves they are listed and the caller chooses. Nothing is guessed.
 """
 
-import json
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from vitzoo import registry
+from vitzoo.checkpoints.native import described
 from vitzoo.errors import LayoutError, SpecError, WeightsError
 from vitzoo.files.read import Reading, TensorFile, open_tensors
 from vitzoo.layouts.beside import Beside, read_beside
@@ -24,7 +23,7 @@ from vitzoo.registry.licenses import check_license
 from vitzoo.registry.reference import is_file, parse_address
 from vitzoo.sources.fetch import Fetched
 from vitzoo.sources.obtain import obtain
-from vitzoo.spec import Preprocessing, Resample, Rope, ViTSpec
+from vitzoo.spec import About, Origin, Preprocessing, Rope, ViTSpec
 
 # A caller who gives another value of these wants the weights adapted. Of all else the file has the only one.
 ADAPTABLE = frozenset({"num_classes", "in_chans", "img_size", "patch_size", "pool", "head", "drop_path_rate"})
@@ -39,12 +38,7 @@ class Identified:
     file: TensorFile
     layout: Layout
     spec: ViTSpec
-    preprocessing: Preprocessing = field(default_factory=Preprocessing)
-    resample: Resample = Resample.TIMM
-    labels: Any = None
-    """Names of the classes, or a function that gives them."""
-    license: str | None = None
-    origin: str | None = None
+    about: About = field(default_factory=lambda: About())
     changes: Mapping[str, Any] = field(default_factory=dict)
     """What the caller wants otherwise than the file has it."""
     because: tuple[str, ...] = ()
@@ -87,28 +81,34 @@ def identified(
         if full is not None:
             return _registered(full, fetched, file, given)
         found = identify(file, given, layout, like)
-        found.origin = fetched.origin
+        found.about = found.about.replace(origin=fetched.origin)
         found.because += fetched.because
-    check_license(name, found.license, allow_licenses)
+    check_license(name, found.about.license, allow_licenses)
     return found
 
 
 def _registered(full: str, fetched: Fetched, file: TensorFile, given: Mapping[str, Any]) -> Identified:
     """An entry of the registry says what its files are."""
-    entry = registry.weights_entry(full)
     assert fetched.source is not None
     return Identified(
         file,
         get_layout(fetched.source.layout),
         registry.entry_spec(full),
-        entry.preprocessing,
-        entry.resample,
-        # Known sets of names come from timm, which takes longer to import than a model takes to load.
-        partial(registry.labels, entry),
-        entry.license,
-        f"{full} from {fetched.origin}",
+        about_entry(full, fetched.origin),
         changes=given,
         because=fetched.because,
+    )
+
+
+def about_entry(name: str, origin: Origin | None = None) -> About:
+    """What the registry knows of the weights `name`, which came from `origin`."""
+    entry = registry.weights_entry(name)
+    return About(
+        preprocessing=entry.preprocessing,
+        resample=entry.resample,
+        labels=entry.labels,
+        license=entry.license,
+        origin=None if origin is None else origin.replace(name=name),
     )
 
 
@@ -126,12 +126,12 @@ def identify(
             the tensors.
         SpecError: a given field does not exist.
     """
-    about = _about(file)
-    if about is not None:
+    native = described(file.metadata, str(file.path))
+    if native is not None:
         if layout not in (None, "vitzoo") or like is not None:
             wrong = "like" if layout in (None, "vitzoo") else f"layout='{layout}'"
             raise WeightsError(f"{file.path} is a native file; leave {wrong} out")
-        return _described(file, about, given)
+        return Identified(file, get_layout("vitzoo"), native.spec, native.about, changes=given)
     if unknown := sorted(set(given) - set(ViTSpec.model_fields)):
         raise SpecError(f"unknown field '{unknown[0]}'; the fields are {', '.join(sorted(ViTSpec.model_fields))}")
     beside = read_beside(file.path)
@@ -308,61 +308,18 @@ def _with_meaning(found: Identified, entries: Sequence[str], beside: Beside) -> 
     known = [registry.weights_entry(name) for name in tagged]
     policies = {entry.resample for entry in known}
     pictures = {entry.preprocessing for entry in known}
-    found.resample = policies.pop() if len(policies) == 1 else found.layout.resample
+    about: dict[str, Any] = {"resample": policies.pop() if len(policies) == 1 else found.layout.resample}
     if beside.preprocessing is not None:
-        found.preprocessing = Preprocessing.parse(beside.preprocessing, "the configuration beside the checkpoint")
+        about["preprocessing"] = Preprocessing.parse(beside.preprocessing, "the configuration beside the checkpoint")
     elif len(pictures) == 1:
-        found.preprocessing = pictures.pop()
+        about["preprocessing"] = pictures.pop()
     else:
         found.because += ("preprocessing: not known, ImageNet's mean and standard deviation are taken",)
     classes = found.spec.num_classes
     names = {entry.labels for entry in known} if same_head else {None}
     if beside.labels is not None and len(beside.labels) == classes:
-        found.labels = beside.labels
-    elif len(names) == 1 and names != {None}:
-        found.labels = partial(registry.labels, known[0])
+        about["labels"] = beside.labels
+    elif len(names) == 1:
+        about["labels"] = names.pop()
+    found.about = About(**about)
     return found
-
-
-def _about(file: TensorFile) -> dict[str, Any] | None:
-    """What a native file says about itself; None for another kind of file."""
-    text = file.metadata.get("vitzoo")
-    if text is None:
-        return None
-    try:
-        about = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise WeightsError(f"{file.path}: the metadata of this native file cannot be read: {error}") from None
-    return about if isinstance(about, dict) else None
-
-
-def _described(file: TensorFile, about: Mapping[str, Any], given: Mapping[str, Any]) -> Identified:
-    """A native file says all of this itself."""
-    where = str(file.path)
-    for key in ("spec", "preprocessing"):
-        if not isinstance(about.get(key), dict):
-            raise WeightsError(
-                f"{where}: the metadata of this native file has no '{key}'; write it again with vitzoo.save"
-            )
-    if about.get("resample") not in list(Resample):
-        raise WeightsError(
-            f"{where}: the metadata of this native file has the resample policy {about.get('resample')!r}; "
-            f"the policies are {', '.join(Resample)}"
-        )
-    spec = ViTSpec.parse(about["spec"], where)
-    labels = about.get("labels")
-    return Identified(
-        file,
-        get_layout("vitzoo"),
-        spec,
-        Preprocessing.parse(about["preprocessing"], where),
-        Resample(about["resample"]),
-        tuple(labels) if isinstance(labels, list) else None,
-        license=_text(about.get("license")),
-        origin=_text(about.get("origin")),
-        changes=given,
-    )
-
-
-def _text(value: object) -> str | None:
-    return None if value is None else str(value)

@@ -12,7 +12,7 @@ from vitzoo.errors import WeightsError
 from vitzoo.model import TimmDialect
 from vitzoo.model.init import init_weights
 from vitzoo.model.resample import resample_patch_kernel, resample_rel_pos, resample_table
-from vitzoo.spec import Preprocessing, Resample, Shape, ViTSpec
+from vitzoo.spec import About, Resample, Shape, ViTSpec
 
 M = TypeVar("M", bound=TimmDialect)
 
@@ -66,8 +66,7 @@ def load(
     kind: type[M],
     tensors: NativeTensors,
     target: ViTSpec,
-    preprocessing: Preprocessing,
-    resample: Resample,
+    about: About,
     generator: torch.Generator | int | None = None,
 ) -> M:
     """Build `target` as a `kind` with the weights of a checkpoint.
@@ -82,7 +81,7 @@ def load(
     source, where = tensors.spec, str(tensors.file.path)
     report = LoadReport(where, tensors.layout.name)
     with torch.device("meta"):
-        model = kind(target, preprocessing, resample)
+        model = kind(target, about)
     expected: dict[str, Shape] = {key: tuple(t.shape) for key, t in model.state_dict().items()}
     renewed = tuple(
         prefix
@@ -93,7 +92,7 @@ def load(
     state: dict[str, Tensor] = {}
     unfit: list[str] = []
     for key in (native for step in tensors.binding.steps for native in step.native):
-        fitted, action, detail = _fit(key, tensors.read(key), source, target, resample)
+        fitted, action, detail = _fit(key, tensors.read(key), source, target, about.resample)
         if key not in expected and not key.startswith(renewed):
             unfit.append(f"{key} {list(fitted.shape)} has no place in the model")
         elif key not in expected or (tuple(fitted.shape) != expected[key] and key.startswith(renewed)):
@@ -125,20 +124,22 @@ def load(
     return model
 
 
-def _fit(key: str, tensor: Tensor, source: ViTSpec, target: ViTSpec, resample: Resample) -> tuple[Tensor, str, str]:
+def _fit(
+    key: str, tensor: Tensor, source: ViTSpec, target: ViTSpec, policy: Resample | None
+) -> tuple[Tensor, str, str]:
     """A tensor for the target's sizes and channels, with what was done to it."""
     before = list(tensor.shape)
     if key.endswith("rel_pos.grid") and source.grid != target.grid:
         return (
-            resample_rel_pos(tensor, target.grid, resample),
+            resample_rel_pos(tensor, target.grid, policy),
             "resampled",
-            f"for {list(source.grid)} to {list(target.grid)} patches, {resample}",
+            f"for {list(source.grid)} to {list(target.grid)} patches, {policy}",
         )
     if key == "pos_embed.grid" and source.grid != target.grid:
         return (
-            resample_table(tensor, target.grid, resample),
+            resample_table(tensor, target.grid, policy),
             "resampled",
-            f"{before[:2]} to {list(target.grid)}, {resample}",
+            f"{before[:2]} to {list(target.grid)}, {policy}",
         )
     if key == "patch_embed.proj.weight":
         done = []

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from vitzoo.checkpoints.native import KEY, describe
 from vitzoo.errors import WeightsError
 from vitzoo.files.atomic import replacing_folder
 from vitzoo.files.read import READERS
@@ -18,7 +19,7 @@ from vitzoo.layouts.layout import Layout
 from vitzoo.layouts.rules import Binding, Read
 from vitzoo.layouts.tables import layout_for
 from vitzoo.model import TimmDialect
-from vitzoo.spec import Preprocessing, Resample, Shape, ViTSpec
+from vitzoo.spec import About, Shape, ViTSpec
 
 
 @dataclass(frozen=True)
@@ -27,26 +28,13 @@ class Export:
 
     layout: Layout
     spec: ViTSpec
-    preprocessing: Preprocessing
-    resample: Resample
-    labels: tuple[str, ...] | None = None
-    license: str | None = None
-    origin: str | None = None
-    training: Mapping[str, object] | None = None
+    about: About
 
     @classmethod
-    def planned(
-        cls,
-        layout: str,
-        spec: ViTSpec,
-        preprocessing: Preprocessing,
-        resample: Resample,
-        drop: Sequence[str] = (),
-        **about: object,
-    ) -> "Export":
+    def planned(cls, layout: str, spec: ViTSpec, about: About, drop: Sequence[str] = ()) -> "Export":
         """Choose the layout and leave out the fields in `drop`; a LayoutError if the layout cannot hold the rest."""
         table = layout_for(layout, spec, drop)
-        return cls(table, table.without(spec, drop), preprocessing, resample, **about)  # type: ignore[arg-type]
+        return cls(table, table.without(spec, drop), about)
 
     @cached_property
     def binding(self) -> Binding:
@@ -56,18 +44,6 @@ class Export:
     def keys(self) -> dict[str, str]:
         """From the rules' names to the keys of the file."""
         return self.layout.written(self.binding.stored)
-
-    def describe(self) -> dict[str, object]:
-        """What a native file says about itself: enough to build the model again from the file alone."""
-        return {
-            "format": 1,
-            "spec": self.spec.model_dump(mode="json"),
-            "preprocessing": self.preprocessing.model_dump(mode="json"),
-            "resample": self.resample.value,
-            "labels": list(self.labels) if self.labels else None,
-            "license": self.license,
-            "origin": self.origin,
-        } | ({} if self.training is None else {"training": dict(self.training)})
 
     def write(
         self,
@@ -82,7 +58,7 @@ class Export:
 
         `dtype` is for all of them; if not given, `dtype_of` says it of each.
         """
-        files = companions(self.layout.name, self.spec, self.preprocessing, self.labels)
+        files = companions(self.layout.name, self.spec, self.about)
         if path.suffix not in READERS and not files:
             path = path.with_name(f"{path.name}{self.layout.suffix}")
         types = {name: dtype or dtype_of(step.native[0]) for step in self.binding.steps for name in step.stored}
@@ -91,7 +67,7 @@ class Export:
             self.keys[name]: (shape, types[name]) for name, shape in self.binding.stored.items()
         }
         native = self.layout.name == "vitzoo"
-        metadata = {"format": "pt"} | ({"vitzoo": json.dumps(self.describe())} if native else {})
+        metadata = {"format": "pt"} | ({KEY: describe(self.spec, self.about)} if native else {})
 
         def tensors() -> Iterator[tuple[str, Tensor]]:
             for step in self.binding.steps:
@@ -124,7 +100,6 @@ def save(
     drop: Sequence[str] = (),
     dtype: torch.dtype | None = None,
     shard_size: int | None = None,
-    training: Mapping[str, object] | None = None,
 ) -> Path:
     """Write a model in `layout` (a layout or the group of a library); returns the file or folder.
 
@@ -133,24 +108,14 @@ def save(
     suffix that is usual. Everything is written under a temporary name and renamed when it is whole.
 
     `drop` names fields of the spec that the layout cannot hold and that are left out on purpose. `shard_size` is the
-    most bytes of one safetensors file. `training` says how the weights were made (JSON values); a native file keeps it
-    in its metadata.
+    most bytes of one safetensors file. A native file keeps all of `model.about`; other layouts keep what they have a
+    place for.
 
     Raises:
         LayoutError: the layout cannot hold the architecture, or a value of it.
         WeightsError: the path cannot be written, or the kind of file cannot hold this.
     """
-    export = Export.planned(
-        layout,
-        model.spec,
-        model.preprocessing,
-        model.resample,
-        drop,
-        labels=model.labels,
-        license=model.license,
-        origin=model.origin,
-        training=training,
-    )
+    export = Export.planned(layout, model.spec, model.about, drop)
     state = model.state_dict()
     return export.write(
         Path(path), lambda key: state[key].detach().cpu(), lambda key: state[key].dtype, dtype, shard_size

@@ -88,7 +88,7 @@ def prefetch(
     for name in names:
         fetched = storage.prefetch(name, mirror)
         size = sum(held.size for held in fetched.files)
-        found.append({"name": name, "origin": fetched.origin, "path": str(fetched.path), "size": size})
+        found.append({"name": name, "origin": str(fetched.origin), "path": str(fetched.path), "size": size})
         if not as_json:
             print(f"{name}: {bytes_in_words(size)}, {fetched.origin}")
     if as_json:

@@ -1,7 +1,7 @@
 """config.json and preprocessor_config.json beside a checkpoint, read and written as timm and transformers do."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ from vitzoo.layouts.huggingface import processor as hf_processor
 from vitzoo.layouts.huggingface import tables as huggingface
 from vitzoo.layouts.timm import config as timm_config
 from vitzoo.layouts.timm import tables as timm
-from vitzoo.spec import Preprocessing, ViTSpec
+from vitzoo.registry import class_names
+from vitzoo.spec import About, ViTSpec
 
 
 @dataclass(frozen=True)
@@ -63,9 +64,7 @@ def read_beside(checkpoint: Path) -> Beside:
     return Beside()
 
 
-def companions(
-    layout: str, spec: ViTSpec, preprocessing: Preprocessing, labels: Sequence[str] | None
-) -> dict[str, dict[str, Any]]:
+def companions(layout: str, spec: ViTSpec, about: About) -> dict[str, dict[str, Any]]:
     """The files that the layout's own library reads beside the weights, by name; none where it reads none.
 
     Raises:
@@ -73,11 +72,11 @@ def companions(
     """
     if layout in {table.name for table in huggingface.LAYOUTS}:
         return {
-            "config.json": hf_config.config(layout, spec, labels),
-            "preprocessor_config.json": hf_processor.processor_config(layout, spec, preprocessing),
+            "config.json": hf_config.config(layout, spec, class_names(about.labels)),
+            "preprocessor_config.json": hf_processor.processor_config(layout, spec, about.preprocessing),
         }
     if layout in {table.name for table in timm.LAYOUTS}:
-        return {"config.json": timm_config.config(spec, layout, preprocessing, labels)}
+        return {"config.json": timm_config.config(spec, layout, about.preprocessing, class_names(about.labels))}
     return {}
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from vitzoo.model.layers import NORMS, Linear, RMSNorm
 from vitzoo.model.position import Place, RelPosTable, Turn, rotate
-from vitzoo.spec import AttentionKind, QKVBias, RelPos, Resample, ViTSpec
+from vitzoo.spec import AttentionKind, QKVBias, RelPos, ViTSpec
 
 
 class KeylessLinear(Linear):
@@ -34,7 +34,7 @@ class Attention(nn.Module):
     heads of keys and values, neighbouring queries share one (https://arxiv.org/abs/2305.13245).
     """
 
-    def __init__(self, spec: ViTSpec, number: int, resample: Resample) -> None:
+    def __init__(self, spec: ViTSpec, number: int) -> None:
         super().__init__()
         self.head_dim = spec.dim_per_head
         kv_dim = spec.kv_heads[number] * self.head_dim
@@ -49,7 +49,7 @@ class Attention(nn.Module):
         width = self.normed_dim(spec)
         self.q_norm = norm(width, eps=spec.norm_eps) if spec.qk_norm else nn.Identity()
         self.k_norm = norm(width, eps=spec.norm_eps) if spec.qk_norm else nn.Identity()
-        self.rel_pos = RelPosTable(spec, resample) if spec.rel_pos is RelPos.BLOCK else None
+        self.rel_pos = RelPosTable(spec) if spec.rel_pos is RelPos.BLOCK else None
         self.norm = norm(spec.attn_dim, eps=spec.norm_eps) if spec.attn_norm else nn.Identity()
         self.proj = Linear(spec.attn_dim, spec.hidden_dim, bias=spec.proj_bias)
 
@@ -84,8 +84,8 @@ class DiffAttention(Attention):
     vectors each (equation 2), or learned numbers. init rises with the block's number (section 2.1).
     """
 
-    def __init__(self, spec: ViTSpec, number: int, resample: Resample) -> None:
-        super().__init__(spec, number, resample)
+    def __init__(self, spec: ViTSpec, number: int) -> None:
+        super().__init__(spec, number)
         half = spec.dim_per_head // 2
         self.init = 0.8 - 0.6 * math.exp(-0.3 * number)
         names = ("lambda_a", "lambda_b") if spec.attention is AttentionKind.DIFF_DUAL else LAMBDA_VECTORS

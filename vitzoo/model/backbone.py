@@ -6,8 +6,8 @@
 A block adds to its input, twice: x + attention(norm(x)), then x + mlp(norm(x)) (equations 2 and 3).
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, Self
+from collections.abc import Sequence
+from typing import Any, Generic, NamedTuple, Self, TypeVar, overload
 
 import torch
 from torch import Tensor, nn
@@ -20,9 +20,27 @@ from vitzoo.model.layers import NORMS, DropPath, LayerScale
 from vitzoo.model.mlp import MLPS
 from vitzoo.model.pool import POOLS
 from vitzoo.model.position import PatchEmbed, Place, PosTable, RelPosTable, Rotary
-from vitzoo.spec import BlockKind, FinalNorm, PosEmbed, Preprocessing, RelPos, Resample, ViTSpec
+from vitzoo.registry import class_names
+from vitzoo.spec import NEW, About, BlockKind, FinalNorm, PosEmbed, Preprocessing, RelPos, Resample, ViTSpec
 
-Labels = tuple[str, ...] | Callable[[], tuple[str, ...] | None] | None
+T = TypeVar("T")
+
+
+class AboutField(Generic[T]):
+    """A field of a model's record, read from it; to set it puts a new record in the old one's place."""
+
+    def __set_name__(self, owner: "type[Backbone]", name: str) -> None:
+        self.name = name
+
+    @overload
+    def __get__(self, model: None, owner: "type[Backbone]") -> Self: ...
+    @overload
+    def __get__(self, model: "Backbone", owner: "type[Backbone]") -> T: ...
+    def __get__(self, model: "Backbone | None", owner: "type[Backbone]") -> Self | T:
+        return self if model is None else getattr(model.about, self.name)
+
+    def __set__(self, model: "Backbone", value: T) -> None:
+        model.about = model.about.replace(**{self.name: value})
 
 
 class Tokens(NamedTuple):
@@ -43,11 +61,11 @@ class Tokens(NamedTuple):
 class Block(nn.Module):
     """One pre-norm transformer block."""
 
-    def __init__(self, spec: ViTSpec, number: int, resample: Resample) -> None:
+    def __init__(self, spec: ViTSpec, number: int) -> None:
         super().__init__()
         norm, dim, eps, scale = NORMS[spec.norm], spec.hidden_dim, spec.norm_eps, spec.layer_scale
         self.norm1 = norm(dim, eps=eps)
-        self.attn = ATTENTIONS[spec.attention](spec, number, resample)
+        self.attn = ATTENTIONS[spec.attention](spec, number)
         self.ls1 = nn.Identity() if scale is None else LayerScale(dim, scale)
         self.mlp = MLPS[spec.mlp](spec)
         if spec.block is not BlockKind.PARALLEL:
@@ -91,20 +109,14 @@ class Backbone(nn.Module):
     Building it draws no random numbers, and its parameters hold no values yet: assign weights or call
     `init_weights`. `vitzoo.create` does both.
 
-    `preprocessing` and `resample` belong to the weights: how pictures were prepared for them, and how their
-    position table is put on the grid of a picture of another size.
+    `about` is what is known of the weights, among it how pictures were prepared for them and how their position table
+    is put on the grid of a picture of another size. The record is frozen: put another one in its place. Its fields
+    `preprocessing`, `resample`, `labels` and `license` are the model's too, and to set one does just that.
     """
 
-    def __init__(
-        self, spec: ViTSpec, preprocessing: Preprocessing | None = None, resample: Resample = Resample.TIMM
-    ) -> None:
+    def __init__(self, spec: ViTSpec, about: About = NEW) -> None:
         super().__init__()
         self.spec = spec
-        self.preprocessing = preprocessing or Preprocessing()
-        self.resample = resample
-        self._labels: Labels = None
-        self.license: str | None = None
-        self.origin: str | None = None
         self.load_report: Any = None
         self.grad_checkpointing = False
         self.patch_drop: nn.Module = nn.Identity()  # timm's PatchDropout in its place leaves patches out in training
@@ -114,26 +126,46 @@ class Backbone(nn.Module):
         self.cls_token = nn.Parameter(torch.empty(1, dim)) if spec.class_token else None
         self.dist_token = nn.Parameter(torch.empty(1, dim)) if spec.dist_token else None
         self.reg_tokens = nn.Parameter(torch.empty(spec.reg_tokens, dim)) if spec.reg_tokens else None
-        self.pos_embed = None if spec.pos_embed is PosEmbed.NONE else PosTable(spec, resample)
+        self.pos_embed = None if spec.pos_embed is PosEmbed.NONE else PosTable(spec)
         self.norm_pre = NORMS[spec.norm](dim, eps=spec.norm_eps) if spec.norm_pre else nn.Identity()
         self.rope = None if spec.rope is None else Rotary(spec, spec.rope)
-        self.rel_pos = RelPosTable(spec, resample) if spec.rel_pos is RelPos.SHARED else None
-        self.blocks = nn.ModuleList(BLOCKS[spec.block](spec, i, resample) for i in range(spec.depth))
+        self.rel_pos = RelPosTable(spec) if spec.rel_pos is RelPos.SHARED else None
+        self.blocks = nn.ModuleList(BLOCKS[spec.block](spec, i) for i in range(spec.depth))
         width = spec.pooled_dim if spec.final_norm is FinalNorm.POOLED else dim
         self.norm = nn.Identity() if spec.final_norm is FinalNorm.NONE else NORMS[spec.norm](width, eps=spec.norm_eps)
         self.pool = POOLS[spec.pool](spec)
         self.head = HEADS[spec.head](spec)
+        self.about = about
+
+    @property
+    def about(self) -> About:
+        """What is known of the weights beside their architecture."""
+        return self._about
+
+    @about.setter
+    def about(self, about: About) -> None:
+        self._about = about
+        for module in self.modules():
+            if isinstance(module, PosTable | RelPosTable):
+                module.resample = about.resample
+
+    preprocessing: AboutField[Preprocessing] = AboutField()
+    resample: AboutField[Resample | None] = AboutField()
+    license: AboutField[str | None] = AboutField()
 
     @property
     def labels(self) -> tuple[str, ...] | None:
-        """Names of the classes, where they are known; a function that was given for them is called when first asked."""
-        if callable(self._labels):
-            self._labels = self._labels()
-        return self._labels
+        """Names of the classes, where they are known; those of a known set are looked up when they are asked for."""
+        return class_names(self.about.labels)
 
     @labels.setter
-    def labels(self, labels: "Labels") -> None:
-        self._labels = labels
+    def labels(self, labels: str | Sequence[str] | None) -> None:
+        self.about = self.about.replace(labels=labels if labels is None or isinstance(labels, str) else tuple(labels))
+
+    @property
+    def origin(self) -> str | None:
+        """Where the weights came from, or what they were fine-tuned from, in a line; `about` has the parts."""
+        return self.about.past
 
     def embed(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Pixels (batch, in_chans, height, width) -> the first block's input, and its grid (rows, columns)."""

@@ -141,7 +141,7 @@ class TimmDialect(Backbone):
             init_weights(pool)
             self.pool = pool.to(like.device, like.dtype)
         self.spec = spec
-        self._labels = None
+        self.about = self.about.headless()
 
     @torch.no_grad()
     def set_input_size(self, img_size: Size | int | None = None, patch_size: Size | int | None = None) -> None:

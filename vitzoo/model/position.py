@@ -54,9 +54,9 @@ class PosTable(nn.Module):
     A picture of another size takes the table resampled for its grid, by the policy of the weights.
     """
 
-    def __init__(self, spec: ViTSpec, resample: Resample) -> None:
+    def __init__(self, spec: ViTSpec) -> None:
         super().__init__()
-        self.resample = resample
+        self.resample: Resample | None = None
         trained = spec.pos_embed is PosEmbed.LEARNED
         self.grid = nn.Parameter(torch.empty(*spec.grid, spec.hidden_dim), requires_grad=trained)
         slots = spec.num_pos_prefix
@@ -81,9 +81,9 @@ class RelPosTable(nn.Module):
     (3, heads) is for class token to patch, patch to class token, class token to itself.
     """
 
-    def __init__(self, spec: ViTSpec, resample: Resample) -> None:
+    def __init__(self, spec: ViTSpec) -> None:
         super().__init__()
-        self.resample = resample
+        self.resample: Resample | None = None
         rows, cols = spec.grid
         self.grid = nn.Parameter(torch.empty(2 * rows - 1, 2 * cols - 1, spec.num_heads))
         self.prefix = nn.Parameter(torch.empty(3, spec.num_heads))

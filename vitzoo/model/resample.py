@@ -4,6 +4,7 @@ The published codes disagree by several percent of a table's range at any size b
 belongs to the weights. Everything is computed in at least fp32 and comes back in its own dtype.
 """
 
+from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
@@ -70,13 +71,14 @@ POLICIES: dict[Resample, Interpolate] = {
 }
 
 
-def resample_table(table: Tensor, grid: tuple[int, int], policy: Resample) -> Tensor:
+def resample_table(table: Tensor, grid: tuple[int, int], policy: Resample | None) -> Tensor:
     """Put a position table (rows, columns, dim) on `grid` (rows, columns); the same tensor if it is there already.
 
     Equal numbers of positions in another shape are resampled too.
 
     Raises:
-        ResampleError: the table is not a floating-point (rows, columns, dim), or it or the grid is empty.
+        ResampleError: the table is not a floating-point (rows, columns, dim), or it or the grid is empty; or the policy
+            is not known, and the table is not there yet.
     """
     if table.ndim != 3 or not table.is_floating_point() or 0 in table.shape:
         raise ResampleError(
@@ -90,6 +92,8 @@ def resample_table(table: Tensor, grid: tuple[int, int], policy: Resample) -> Te
         )
     if (table.shape[0], table.shape[1]) == (rows, cols):
         return table
+    if policy is None:
+        raise _no_policy((table.shape[0], table.shape[1]), grid, POLICIES)
     wide = table.to(torch.promote_types(table.dtype, torch.float32))
     # Not POLICIES[policy]: torch.compile (2.15) puts no guard on an enum that is a dictionary's key, and a second model
     # with another policy would be given the first one's graph.
@@ -100,7 +104,7 @@ def resample_table(table: Tensor, grid: tuple[int, int], policy: Resample) -> Te
 REL_POS_POLICIES = (Resample.TIMM, Resample.HUGGINGFACE)
 
 
-def resample_rel_pos(table: Tensor, grid: tuple[int, int], policy: Resample) -> Tensor:
+def resample_rel_pos(table: Tensor, grid: tuple[int, int], policy: Resample | None) -> Tensor:
     """Put a table of relative positions (2 rows - 1, 2 columns - 1, heads) on `grid` (rows, columns) of patches.
 
     Hugging Face enlarges it like a picture, bilinearly (transformers, models/beit/modeling_beit.py). BEiT's authors
@@ -108,11 +112,13 @@ def resample_rel_pos(table: Tensor, grid: tuple[int, int], policy: Resample) -> 
     their bias (unilm, beit/run_class_finetuning.py); timm (layers/pos_embed_rel.py) is linear between them.
 
     Raises:
-        ResampleError: another policy.
+        ResampleError: another policy, or none.
     """
     size = (2 * grid[0] - 1, 2 * grid[1] - 1)
     if (table.shape[0], table.shape[1]) == size:
         return table
+    if policy is None:
+        raise _no_policy(((table.shape[0] + 1) // 2, (table.shape[1] + 1) // 2), grid, REL_POS_POLICIES)
     wide = table.to(torch.promote_types(table.dtype, torch.float32))
     if policy == Resample.HUGGINGFACE:
         out = _BILINEAR(wide.permute(2, 0, 1).unsqueeze(0), size).squeeze(0).permute(1, 2, 0)
@@ -123,6 +129,14 @@ def resample_rel_pos(table: Tensor, grid: tuple[int, int], policy: Resample) -> 
         allowed = " and ".join(REL_POS_POLICIES)
         raise ResampleError(f"policy '{policy}' does not say how relative positions are resampled; {allowed} do")
     return out.to(table.dtype).contiguous()
+
+
+def _no_policy(old: tuple[int, int], new: tuple[int, int], policies: Iterable[Resample]) -> ResampleError:
+    return ResampleError(
+        f"the positions are for {old[0]}x{old[1]} patches and not for {new[0]}x{new[1]}, and nothing says how these "
+        f"weights are resampled; take pictures of the weights' own size, or choose a policy with resample=...: "
+        f"{', '.join(policies)} (docs/resampling.md tells them apart)"
+    )
 
 
 def _geometric(old: int, new: int) -> Tensor:

@@ -18,12 +18,12 @@ from vitzoo.files.atomic import replacing
 from vitzoo.images.transform import preprocess
 from vitzoo.markdown import page, size, table
 from vitzoo.model import TimmDialect
-from vitzoo.publish.origin import Origin
-from vitzoo.publish.results import Result, Results, read_results
+from vitzoo.publish.origin import entry_of, repo_of
+from vitzoo.publish.results import Results, read_results
 from vitzoo.publish.snippets import SNIPPETS, Place, task_of
 from vitzoo.registry.describe import count_macs, count_parameters
 from vitzoo.registry.licenses import HUB_LICENSES, PERMISSIVE, license_to_publish
-from vitzoo.spec import ViTSpec
+from vitzoo.spec import Origin, Result, ViTSpec
 
 LIBRARIES = {"vitzoo": "vitzoo", "huggingface": "transformers", "timm": "timm"}
 """From the layouts that the hub's readers know to the library that reads each, as the hub names it."""
@@ -44,7 +44,6 @@ def write_card(
     layout: str = "vitzoo",
     license: str | None = None,
     results: Results = None,
-    training: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write README.md beside the `model.safetensors` of `folder`, which holds `model` in `layout`; returns its path.
 
@@ -53,8 +52,7 @@ def write_card(
         layout: "vitzoo", "huggingface" or "timm".
         license: as the hub spells it; that of the weights if not given.
         results: what was measured: `{"dataset": "CIFAR-10", "split": "test", "metrics": {"accuracy": 0.78}, "method":
-            "..."}`, or several of these.
-        training: what a native file says of it, such as `{"data": "flowers", "recipe": {...}}`.
+            "..."}`, or several of these; what `model.about` says was published of it if not given.
 
     Raises:
         LicenseError: no licence is known, or another than the weights allow.
@@ -63,7 +61,8 @@ def write_card(
         WeightsError: the folder does not hold the model.
     """
     check_layout(layout)
-    folder, measured, license = Path(folder), read_results(results), license_to_publish(model.license, license)
+    folder, license = Path(folder), license_to_publish(model.license, license)
+    measured = read_results(results) or model.about.published
     for needed in ("model.safetensors", *(() if layout == "vitzoo" else ("config.json",))):
         if not (folder / needed).is_file():
             raise WeightsError(f"{folder} has no {needed}; write the model there first (vitzoo.save), then its card")
@@ -76,7 +75,7 @@ def write_card(
         [] if layout == "vitzoo" else [f'`vitzoo.create("{place.address}")` reads these files too.'],
         ["## Weights"],
         [*_weights(model, folder)],
-        *([["## Training"], [*_training(training)]] if training is not None else []),
+        *([["## Training"], [*_training(model.about.training)]] if model.about.training else []),
         ["## Architecture"],
         [_fields(model.spec)],
         ["## Preprocessing"],
@@ -102,7 +101,7 @@ def check_layout(layout: str) -> None:
 def _front_matter(
     model: TimmDialect, place: Place, layout: str, license: str, results: Sequence[Result]
 ) -> ModelCardData:
-    task, base, listed = task_of(model), Origin.of(model.origin).repo, license in HUB_LICENSES
+    task, base, listed = task_of(model), repo_of(_start(model)), license in HUB_LICENSES
     measured = [
         EvalResult(
             task_type=task,
@@ -142,12 +141,14 @@ def _summary(model: TimmDialect) -> str:
 
 
 def _weights(model: TimmDialect, folder: Path) -> Iterator[str]:
-    origin, report = Origin.of(model.origin), model.load_report
-    about = origin.entry.origin if origin.entry is not None else None
-    start = ", ".join(text for text in (origin.name and f"`{origin.name}`", about) if text)
-    yield f"- {'fine-tuned' if origin.tuned else 'started'} from: {start or origin.address or 'not recorded'}"
-    if start and origin.address:
-        yield f"- its file: `{origin.address}`"
+    origin, report = _start(model), model.load_report
+    entry = entry_of(origin)
+    names = (origin.name if entry is None else f"`{origin.name}`", entry and entry.origin, origin.note)
+    start = ", ".join(text for text in names if text)
+    how = "fine-tuned" if model.about.derived_from is not None else "started"
+    yield f"- {how} from: {start or origin.place or 'not recorded'}"
+    if start and origin.place:
+        yield f"- its file: `{origin.place}`"
     if origin.sha256:
         yield f"- its sha256: `{origin.sha256}`"
     if report is not None:
@@ -164,12 +165,19 @@ def _weights(model: TimmDialect, folder: Path) -> Iterator[str]:
             yield from ("", f"and {len(changed) - MOST_TENSORS} more.")
 
 
+def _start(model: TimmDialect) -> Origin:
+    """What the weights are or were fine-tuned from, as far as it is anybody's business."""
+    start = model.about.derived_from or model.about.origin
+    return (start.public() if start is not None else None) or Origin()
+
+
 def _training(training: Mapping[str, Any]) -> Iterator[str]:
     """The data's name, and all else folded away: a recipe is long."""
     if "data" in training:
         yield from (f"On `{Path(training['data']).name}`.", "")
     yield from ("<details><summary>How</summary>", "", "```yaml")
-    yield yaml.safe_dump({key: value for key, value in training.items() if key != "data"}, sort_keys=False).rstrip()
+    told = {key: value for key, value in training.items() if key not in ("data", "start")}
+    yield yaml.safe_dump(told, sort_keys=False).rstrip()
     yield from ("```", "", "</details>")
 
 

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from copy import copy
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -22,10 +21,10 @@ from vitzoo.files.atomic import replacing_folder
 from vitzoo.files.read import open_tensors
 from vitzoo.model import TimmDialect
 from vitzoo.publish.card import check_layout, write_card
-from vitzoo.publish.origin import Origin
 from vitzoo.publish.results import Results, read_results
 from vitzoo.registry.licenses import PERMISSIVE, RestrictedLicense, license_to_publish
 from vitzoo.sources.failures import explain
+from vitzoo.spec import About
 
 Model = TimmDialect | str | os.PathLike[str]
 
@@ -101,9 +100,8 @@ def prepare(
     check_repo(repo)
     folder = Path(folder)
     built = copy(model if isinstance(model, TimmDialect) else build(TimmDialect, model, pretrained=True))
-    training = None if isinstance(model, TimmDialect) or not Path(model).exists() else _training(Path(model))
-    started_from, built.license = built.license, license_to_publish(built.license, license)
-    built.origin = str(Origin.of(built.origin)) or None
+    started_from, built.about = built.license, _public(built.about)
+    built.license = license_to_publish(started_from, license)
     if built.license not in PERMISSIVE:
         warnings.warn(
             f"{repo} is published under '{built.license}', which restricts use or redistribution: read it, do what it "
@@ -114,10 +112,10 @@ def prepare(
     card = {"repo": repo, "revision": revision, "layout": layout, "license": license, "results": results}
     try:
         with replacing_folder(folder) as partial:
-            save(built, partial / "model.safetensors" if layout == "vitzoo" else partial, layout, training=training)
+            save(built, partial / "model.safetensors" if layout == "vitzoo" else partial, layout)
             _check_written(built, partial)
             built.license = started_from
-            write_card(built, partial, training=training, **card)  # type: ignore[arg-type]
+            write_card(built, partial, **card)  # type: ignore[arg-type]
     except OSError as error:
         raise PublishError(
             f"{folder} cannot be written: {error.strerror or error}; give another folder (for push: TMPDIR)"
@@ -125,13 +123,18 @@ def prepare(
     return folder
 
 
-def _training(path: Path) -> dict[str, Any] | None:
-    """What a native file says of its training, without the paths that were in use."""
-    about = json.loads(open_tensors(path).metadata.get("vitzoo", "{}")).get("training")
-    if about is None:
-        return None
-    kept = {name: value for name, value in about.items() if name != "start"}  # the origin says it
-    return kept | {"data": Path(kept["data"]).name} if "data" in kept else kept
+def _public(about: About) -> About:
+    """Without the paths that were in use, which are nobody else's business."""
+    past = {
+        name: None if origin is None else origin.public()
+        for name, origin in (("origin", about.origin), ("derived_from", about.derived_from))
+    }
+    if about.training is None:
+        return about.replace(**past)
+    training = {name: value for name, value in about.training.items() if name != "start"}  # `derived_from` says it
+    if "data" in training:
+        training["data"] = Path(training["data"]).name
+    return about.replace(**past, training=training)
 
 
 def check_repo(repo: str) -> None:

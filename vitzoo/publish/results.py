@@ -4,20 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, FiniteFloat
-
-from vitzoo.spec import Frozen
-
-
-class Result(Frozen):
-    """What was measured on one set of data."""
-
-    dataset: str = Field(description="its name, as people know it")
-    dataset_id: str | None = Field(None, description="on the hub, e.g. uoft-cs/cifar10; made of the name if not given")
-    split: str | None = None
-    metrics: Mapping[str, FiniteFloat] = Field(min_length=1, description="name, e.g. accuracy, to value")
-    method: str | None = Field(None, description="how it was measured: pictures, their size, the command")
-
+from vitzoo.spec import Result
 
 Results = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
 

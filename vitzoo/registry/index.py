@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -92,16 +93,20 @@ def default_entry(model: str) -> str | None:
     return next(iter(_registry().tags.get(resolve(model).model, ())), None)
 
 
-def labels(entry: WeightsEntry) -> tuple[str, ...] | None:
-    """The names of the classes; those of a known set come from timm, whose import brings torch."""
-    if not isinstance(entry.labels, str):
-        return entry.labels
+def class_names(labels: str | tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """The names of classes; those of a known set come from timm, whose import brings torch."""
+    return known_set(labels) if isinstance(labels, str) else labels
+
+
+@cache
+def known_set(name: str) -> tuple[str, ...]:
+    """The names of the classes of a known set, such as imagenet-1k."""
     from timm.data import ImageNetInfo
 
     try:
-        return tuple(ImageNetInfo(entry.labels).label_descriptions())
+        return tuple(ImageNetInfo(name).label_descriptions())
     except AssertionError:  # timm's way to say so
-        raise RegistryError(f"unknown set of labels '{entry.labels}'; give the list of names instead") from None
+        raise RegistryError(f"unknown set of labels '{name}'; give the list of names instead") from None
 
 
 def add_registry(path: str | os.PathLike[str]) -> None:

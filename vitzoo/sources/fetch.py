@@ -13,7 +13,7 @@ from vitzoo.sources.hub_cache import COMMIT, CONFIGURATION, REPOSITORY_FILES, of
 from vitzoo.sources.lock import Pin, pin_of
 from vitzoo.sources.mirror import mirror, mirrored, place_in_mirror
 from vitzoo.sources.promise import Held, Promise
-from vitzoo.spec import BundledSource, HubSource, Source, UrlSource
+from vitzoo.spec import BundledSource, HubSource, Origin, Source, UrlSource
 
 BUNDLED = Path(__file__).parents[1] / "bundled"
 
@@ -38,9 +38,11 @@ class Fetched:
     notes: tuple[str, ...] = ()
 
     @property
-    def origin(self) -> str:
+    def origin(self) -> Origin:
         """The address of the first file, with its commit and digest."""
-        return f"{self.files[0].address} sha256:{self.files[0].sha256}"
+        first = self.files[0]
+        address = first.address.removesuffix(f"@{first.commit}")
+        return Origin(address=address, commit=first.commit, sha256=first.sha256)
 
     @property
     def because(self) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """What is known of a model and its weights, as frozen records. Nothing here imports torch."""
 
+from vitzoo.spec.about import NEW, About, Origin, Past, Result
 from vitzoo.spec.architecture import (
     MLP,
     Activation,
@@ -37,6 +38,8 @@ from vitzoo.spec.weights import (
 
 __all__ = [
     "MLP",
+    "NEW",
+    "About",
     "Activation",
     "AttentionKind",
     "BlockKind",
@@ -51,6 +54,8 @@ __all__ = [
     "Interpolation",
     "ModelName",
     "Norm",
+    "Origin",
+    "Past",
     "Pool",
     "PosEmbed",
     "PosPrefix",
@@ -59,6 +64,7 @@ __all__ = [
     "QKVBias",
     "RelPos",
     "Resample",
+    "Result",
     "Rope",
     "RopeKind",
     "RopePairs",

@@ -42,6 +42,10 @@ class Frozen(BaseModel):
         except ValidationError as error:
             raise SpecError(f"{where}: " + "; ".join(_explain(cls, e) for e in error.errors())) from None
 
+    def replace(self, **changes: Any) -> Self:
+        """A copy with some fields changed, checked like a new one; unknown fields and bad values are a SpecError."""
+        return type(self).parse({**dict(self), **changes}, type(self).__name__.lower()) if changes else self
+
 
 def _explain(cls: type[BaseModel], error: Any) -> str:
     field = ".".join(map(str, error["loc"]))

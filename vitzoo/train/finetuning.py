@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from lightning.pytorch.utilities import rank_zero_only
 
+from vitzoo.checkpoints.save import save
 from vitzoo.errors import TrainingError
 from vitzoo.files.atomic import replacing
 from vitzoo.publish.dialect import ViT
@@ -16,7 +17,7 @@ from vitzoo.train.checkpoints import BEST, LAST, explained
 from vitzoo.train.datamodule import PictureData
 from vitzoo.train.lora import add_lora, merge, save_adapter
 from vitzoo.train.module import FineTuner, ShardedFineTuner, make_optimizer, seed_step
-from vitzoo.train.network import Model, build, origin, write
+from vitzoo.train.network import Model, build, made, origin
 from vitzoo.train.probe import FeatureData, HeadTuner, cacheable
 from vitzoo.train.report import write_report
 from vitzoo.train.trainer import FSDP, Machines, batch_size, make_trainer, parts_of_a_step, quiet
@@ -93,8 +94,9 @@ def finetune(
                 if not (folder / "adapter").exists():  # a run that was killed here has written it whole
                     save_adapter(adapted, folder / "adapter")
                 trained = merge(adapted)
-            write(trained.cpu().eval(), folder, recipe, start, str(data))
-            write_report(folder, trained.to(trainer.strategy.root_device), pictures, recipe)
+            trained.about = made(trained, recipe, start, str(data))
+            save(trained.cpu().eval(), folder / "model.safetensors")
+            write_report(folder, trained.to(trainer.strategy.root_device), pictures)
     return folder / "model.safetensors"
 
 

@@ -13,7 +13,7 @@ from vitzoo.publish.dialect import ViT, create
 from vitzoo.registry.recipes import Recipe
 from vitzoo.registry.reference import is_file
 from vitzoo.sources.cache import sha256_of
-from vitzoo.spec import Pool, RelPos
+from vitzoo.spec import About, Origin, Pool, RelPos
 from vitzoo.train.groups import freeze
 from vitzoo.version import __version__
 
@@ -70,17 +70,19 @@ def origin(model: Model, vit: ViT) -> dict[str, Any]:
     return {"model": str(model), "origin": vit.origin, "sha256": {file.name: sha256_of(file) for file in files}}
 
 
-def write(vit: ViT, output: Path, recipe: Recipe, start: Mapping[str, Any], data: str) -> Path:
-    """The native file, which says what it was trained from, on and how."""
-    came = start["origin"] or start["model"]
-    vit.origin = f"fine-tuned from {came}" if recipe.pretrained else f"{came} trained from scratch"
+def made(vit: ViT, recipe: Recipe, start: Mapping[str, Any], data: str) -> About:
+    """The record of a model after its training: what it was trained from, on and how."""
     training = {
         "vitzoo": __version__,
         "recipe": recipe.model_dump(mode="json"),
         "data": data,
         "start": dict(start) if recipe.pretrained else None,
     }
-    return save(vit, output / "model.safetensors", training=training)
+    if not recipe.pretrained:
+        scratch = Origin(note=f"{start['model']} trained from scratch")
+        return vit.about.replace(origin=scratch, derived_from=None, training=training)
+    before = vit.about.origin or vit.about.derived_from or Origin.of(start["model"])
+    return vit.about.replace(origin=None, derived_from=before, training=training)
 
 
 def _short(labels: tuple[str, ...] | None) -> str:

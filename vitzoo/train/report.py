@@ -11,14 +11,12 @@ from vitzoo.files.atomic import replacing
 from vitzoo.markdown import page, table
 from vitzoo.publish.card import write_card
 from vitzoo.publish.dialect import ViT
-from vitzoo.publish.origin import Origin
-from vitzoo.registry.recipes import Recipe
 from vitzoo.train.datamodule import PictureData
 
 MOST_ROWS = 20
 
 
-def write_report(output: Path, vit: ViT, data: PictureData, recipe: Recipe) -> Evaluation:
+def write_report(output: Path, vit: ViT, data: PictureData) -> Evaluation:
     """Evaluate the model of a run and write report.md, its pictures and README.md into the folder of the run.
 
     The folder holds `metrics.csv` and `model.safetensors` already; the model is evaluated where it is, on the test
@@ -33,8 +31,7 @@ def write_report(output: Path, vit: ViT, data: PictureData, recipe: Recipe) -> E
     if wrong:
         plots.mistakes(found, output / "mistakes.png", vit.spec.in_chans)
     try:
-        training = {"data": data.path, "recipe": recipe.model_dump(mode="json")}
-        write_card(vit, output, results=found.to_dict(), training=training)
+        write_card(vit, output, results=found.to_dict())
         card = "[README.md](README.md) is the model card."
     except LicenseError as error:
         card = f"There is no model card: {error}."
@@ -67,8 +64,10 @@ def read_history(path: Path) -> list[dict[str, float]]:
 
 
 def _summary(found: Evaluation, vit: ViT, epochs: int, data: PictureData) -> str:
-    origin = Origin.of(vit.origin)
-    start = "Fine-tuned from " * origin.tuned + (origin.name or origin.address or "weights of your own")
+    before = vit.about.derived_from or vit.about.origin
+    known = before.public() if before is not None else None
+    came = (known.name or known.place or known.note) if known is not None else "weights of your own"
+    start = f"{'Fine-tuned from ' if vit.about.derived_from is not None else ''}{came}"
     part = "test" if found.split == "test" else "validation"
     return (
         f"{start}, on {sum(data.counts):,} pictures of {len(data.classes)} classes for "

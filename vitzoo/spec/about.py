@@ -1,0 +1,121 @@
+"""What is known of weights beside their architecture, as one frozen record. Nothing here imports torch."""
+
+import re
+from collections.abc import Mapping
+from pathlib import PurePosixPath, PureWindowsPath
+from typing import Any, NamedTuple, Self
+
+from pydantic import Field, FiniteFloat
+
+from vitzoo.spec.base import Frozen
+from vitzoo.spec.weights import Preprocessing, Resample
+
+TUNED = "fine-tuned from "
+
+
+class Result(Frozen):
+    """What was measured on one set of data."""
+
+    dataset: str = Field(description="its name, as people know it")
+    dataset_id: str | None = Field(
+        default=None, description="on the hub, as uoft-cs/cifar10; made of the name if not given"
+    )
+    split: str | None = None
+    metrics: Mapping[str, FiniteFloat] = Field(min_length=1, description="name, e.g. accuracy, to value")
+    method: str | None = Field(default=None, description="how it was measured: pictures, their size, the command")
+
+
+class Origin(Frozen):
+    """Where weights came from. What is not known is None."""
+
+    name: str | None = Field(default=None, description="that they were known by: weights or a model of the registry")
+    address: str | None = Field(default=None, description="of the first file, without its commit; or a path")
+    commit: str | None = Field(default=None, description="or another revision of the repository at the address")
+    sha256: str | None = Field(default=None, description="of the first file")
+    note: str | None = Field(default=None, description="in somebody's own words")
+
+    @classmethod
+    def of(cls, text: str) -> Self:
+        """Read the line that `str` gives; what is not such a line is somebody's own words."""
+        where, _, sha256 = text.partition(" sha256:")
+        name, _, address = ("", "", where) if _is_path(where) else where.rpartition(" from ")
+        if (name and " " in name) or (" " in address and not _is_path(address)):
+            return cls(note=where or None, sha256=sha256 or None)
+        if not name and not re.search(r"[/\\:]", address):
+            name, address = address, ""
+        commit = None
+        if match := re.fullmatch(r"(hf(?:-hub:|://)[^@]+)@(.+)", address):
+            address, commit = match.groups()
+        return cls(name=name or None, address=address or None, commit=commit, sha256=sha256 or None)
+
+    @property
+    def place(self) -> str | None:
+        """The address with its commit: what `vitzoo.create` takes."""
+        return self.address and self.address + (f"@{self.commit}" if self.commit else "")
+
+    def __str__(self) -> str:
+        """`[name from ]address[@commit][ sha256:digest]`, or the note."""
+        where = self.note or " from ".join(part for part in (self.name, self.place) if part)
+        return where + (f" sha256:{self.sha256}" if self.sha256 else "")
+
+    def public(self) -> Self | None:
+        """Without a path of the machine that read them, which is nobody else's business; None if nothing is left."""
+        kept = self.replace(address=None) if self.address and _is_path(self.address) else self
+        return kept if kept.note or kept.name or kept.address else None
+
+
+class Past(NamedTuple):
+    """Where weights came from, and what they were fine-tuned from."""
+
+    origin: Origin | None
+    derived_from: Origin | None
+
+    @classmethod
+    def of(cls, text: str | None) -> Self:
+        """Read a line that says either."""
+        if not text:
+            return cls(None, None)
+        start = text
+        while start.startswith(TUNED):
+            start = start.removeprefix(TUNED)
+        return cls(Origin.of(text), None) if start == text else cls(None, Origin.of(start))
+
+
+class About(Frozen):
+    """What is known of weights beside their architecture; `replace` gives another record, this one stays as it is."""
+
+    preprocessing: Preprocessing = Preprocessing()
+    resample: Resample | None = Field(
+        default=None,
+        description="policy for tables of positions; without one, another size than the weights' own is an error",
+    )
+    labels: str | tuple[str, ...] | None = Field(
+        default=None,
+        description="names of the classes, or the name of a known set, which is looked up when they are asked for",
+    )
+    license: str | None = Field(default=None, description="as the hub spells it")
+    origin: Origin | None = None
+    derived_from: Origin | None = Field(default=None, description="the weights that these were fine-tuned from")
+    training: Mapping[str, Any] | None = Field(
+        default=None, description="how the weights were made: data, recipe, versions"
+    )
+    published: tuple[Result, ...] = Field(default=(), description="what was measured of these weights")
+
+    @property
+    def past(self) -> str | None:
+        """Where the weights came from, or what they were fine-tuned from, in a line."""
+        if self.derived_from is not None:
+            return f"{TUNED}{self.derived_from}"
+        return None if self.origin is None else str(self.origin)
+
+    def headless(self) -> Self:
+        """What is still true once the weights have another head: it was neither trained nor measured."""
+        return self.replace(labels=None, training=None, published=())
+
+
+NEW = About(resample=Resample.TIMM)
+"""Of weights that are drawn here: no publication says how their tables are resampled."""
+
+
+def _is_path(address: str) -> bool:
+    return PurePosixPath(address).is_absolute() or PureWindowsPath(address).is_absolute()

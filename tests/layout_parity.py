@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from vitzoo import ViT
 from vitzoo.layouts.layout import Layout
+from vitzoo.layouts.placement import view
 from vitzoo.spec import About, Resample, ViTSpec
 from vitzoo.spec.tensors import native_shapes
 
@@ -23,10 +24,11 @@ def saved(folder: Path, state: Any) -> Any:
 def imported(layout: Layout, spec: ViTSpec, state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Native tensors, and the reason for each one of the file's that was dropped."""
     binding = layout.bind(spec, writing=True)
-    keys = layout.view(state, binding.stored)
+    placed = view(layout, {key: tuple(t.shape) for key, t in state.items()})
+    keys = {**placed.names, **{key: key for key in placed.strange}}
     tensors = {name: state[key] for name, key in keys.items()}
     dropped = binding.check({name: tuple(t.shape) for name, t in tensors.items()}, "the file")
-    return binding.import_all(tensors), {keys[name]: reason for name, reason in dropped.items()}
+    return binding.import_all(tensors), {**placed.left, **{keys[name]: reason for name, reason in dropped.items()}}
 
 
 def exported(layout: Layout, spec: ViTSpec, native: dict[str, Tensor]) -> dict[str, Tensor]:

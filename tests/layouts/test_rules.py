@@ -385,7 +385,7 @@ def test_one_tensor_under_two_names_is_refused() -> None:
     with pytest.raises(LayoutError, match=r"w and module.w are one tensor in layout 'tiny', under two names; keep one"):
         TINY.view(["w", "module.w"], {"w"})
     with pytest.raises(LayoutError, match="are one tensor"):
-        TINY.view(["blocks.0.3.w", "blocks.1.3.w"], set())
+        TINY.view(["blocks.0.3.l", "blocks.1.3.l"], set())
 
 
 def test_refusals_name_each_field_and_what_there_could_be() -> None:

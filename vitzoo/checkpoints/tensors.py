@@ -7,8 +7,10 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from vitzoo.errors import WeightsError
 from vitzoo.files.read import TensorFile
 from vitzoo.layouts.layout import Layout
+from vitzoo.layouts.placement import view
 from vitzoo.layouts.rules import Part, Step
 from vitzoo.spec import ViTSpec
 
@@ -19,7 +21,8 @@ T = TypeVar("T")
 class NativeTensors:
     """The native tensors of `file`, which holds the architecture `spec` in `layout`.
 
-    With `blank` no tensor is read: they are on the meta device, without values.
+    With `blank` no tensor is read: they are on the meta device, without values. `prefix` is what the caller says to
+    stand in front of the names of the model's tensors.
 
     Little is kept: the last few parts that were computed, since one stored tensor may give several native ones, and of
     a layout that stacks all blocks the stored tensors of one kind. Ask for these step by step and not block by block,
@@ -27,14 +30,21 @@ class NativeTensors:
 
     Raises:
         LayoutError: the file does not hold exactly the tensors that its layout asks for.
+        WeightsError: integers stand where weights are asked for.
     """
 
-    def __init__(self, file: TensorFile, layout: Layout, spec: ViTSpec, blank: bool = False) -> None:
+    def __init__(
+        self, file: TensorFile, layout: Layout, spec: ViTSpec, blank: bool = False, prefix: str | None = None
+    ) -> None:
         self.file, self.layout, self.spec, self.blank = file, layout, spec, blank
         self.binding = layout.bind(spec)
-        self.keys = layout.view(file.shapes, self.binding.stored)
+        placed = view(layout, file.shapes, prefix)
+        self.prefix = placed.prefix
+        self.keys = {**placed.names, **{key: key for key in placed.strange}}
         shapes = {name: file.shapes[key] for name, key in self.keys.items()}
-        self.dropped = {self.keys[name]: reason for name, reason in self.binding.check(shapes, str(file.path)).items()}
+        dropped = self.binding.check(shapes, str(file.path))
+        self.dropped = {**placed.left, **{self.keys[name]: reason for name, reason in dropped.items()}}
+        self._refuse_integers()
         for name in () if blank else self.binding.fixed:
             self.binding.check_fixed(name, file.read(self.keys[name]), str(file.path))
         self._home: dict[str, tuple[Step, int, Part]] = {
@@ -47,6 +57,19 @@ class NativeTensors:
         self._stacks: dict[str, Tensor] = {}
         counts = Counter(dtype for dtype in file.dtypes.values() if dtype.is_floating_point)
         self.common_dtype = max(counts, key=counts.__getitem__, default=torch.float32)
+
+    def _refuse_integers(self) -> None:
+        read = [self.keys[name] for step in self.binding.steps for name in step.stored]
+        whole = [key for key in read if not self.file.dtypes[key].is_floating_point]
+        if whole:
+            dtype = self.file.dtypes[whole[0]]
+            more = f" and {len(whole) - 1} more" if whole[1:] else ""
+            kind = str(dtype).removeprefix("torch.")
+            raise WeightsError(
+                f"{self.file.path}: '{whole[0]}'{more} holds {dtype.itemsize * 8}-bit integers ({kind}), which are no "
+                "weights: a quantised export, whose scales are not read; take the file that it was made from, or let "
+                "the program that made it write floating point"
+            )
 
     def stored(self, native: str) -> list[str]:
         """The keys of the file that a native tensor is made of."""

@@ -15,7 +15,6 @@ from vitzoo.layouts.google import (
     FROM_HEADS,
     LINEN,
     NORM,
-    PREFIXES,
     SCOPES,
     TO_HEADS,
     TOKEN,
@@ -83,7 +82,6 @@ LAYOUTS: tuple[Layout, ...] = tuple(
         holds=HOLDS | more,
         origin=f"google-research/big_vision, big_vision/models/{origin}, class _Model",
         scopes=SCOPES,
-        prefixes=PREFIXES,
         suffix=".npz",
         resample=Resample.GOOGLE,
     )

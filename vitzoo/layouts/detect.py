@@ -7,7 +7,7 @@ from typing import Any
 
 from vitzoo.errors import LayoutError
 from vitzoo.layouts.axes import axis_lengths, moved_shape
-from vitzoo.layouts.layout import ANY, OUTSIDE, SIZES, Layout
+from vitzoo.layouts.layout import ANY, SIZES, Layout
 from vitzoo.layouts.rules import Drop, Fixed, Join, Piece
 from vitzoo.layouts.tables import LAYOUTS
 from vitzoo.spec import (
@@ -61,6 +61,8 @@ class Shown:
     implied: dict[str, Any]
     """Fields that the choice between two names of a tensor tells."""
     unread: list[str]
+    refused: str = ""
+    """Why the layout cannot say where in the file its model stands."""
     present: set[str] = field(default_factory=set)
     """Native tensors that the file has, also those whose shape needs a hint to be read."""
     fields: dict[str, Any] = field(default_factory=dict)
@@ -90,22 +92,25 @@ def detect(
     where: str,
     layouts: Iterable[Layout] = LAYOUTS.values(),
     fallback_size: Any = None,
+    prefix: str | None = None,
     **hints: Any,
 ) -> list[Shown]:
     """Those of `layouts` whose table covers every tensor of a file, each with what it shows of the spec.
 
     `hints` are fields that are known from elsewhere; they help where a shape has several readings. `fallback_size` is
-    an img_size that may describe the file or be wished for.
+    an img_size that may describe the file or be wished for. `prefix` is the caller's choice of a model in the file.
 
     Raises:
         LayoutError: no layout covers the file; it names the nearest one and what it does not know.
     """
-    shown = [_read(layout, shapes, hints) for layout in layouts]
+    shown = [_read(layout, shapes, hints, prefix) for layout in layouts]
     kernel = "patch_embed.proj.weight"
     # A kernel that only a hint can split has no shape yet; one that has a shape has four axes.
     fits = [one for one in shown if not one.unread and one.depth and kernel in one]
     fits = [one for one in fits if len(one.shapes.get(kernel, (0,) * 4)) == 4]
     if not fits:
+        if refused := [one.refused for one in shown if one.refused]:
+            raise LayoutError(f"{where}: {refused[0]}")
         near = min(shown, key=lambda one: (len(one.unread) - len(one.shapes) - len(one.joined), len(one.unread)))
         strange = ", ".join(near.unread[:5]) + (f" and {len(near.unread) - 5} more" if len(near.unread) > 5 else "")
         reason = f"it does not know {strange}" if near.unread else "no patch projection or no blocks were found"
@@ -118,16 +123,16 @@ def detect(
     return fits
 
 
-def _read(layout: Layout, shapes: Mapping[str, Shape], hints: Mapping[str, Any]) -> Shown:
+def _read(layout: Layout, shapes: Mapping[str, Shape], hints: Mapping[str, Any], prefix: str | None) -> Shown:
     """Match the rules against the file's names and read the shapes of block 0."""
     keys = [rule.key for rule in layout.rules if isinstance(rule, Fixed)]
     keys += [
         part.key for rule in layout.rules if isinstance(rule, Join) for part in rule.stored if isinstance(part, Piece)
     ]
     try:
-        view = layout.view(shapes, {key: () for key in keys if key.startswith(OUTSIDE)})
-    except LayoutError:
-        return Shown(layout, 0, {}, {}, {}, {}, sorted(shapes))
+        view = layout.view(shapes, prefix=prefix)
+    except LayoutError as error:
+        return Shown(layout, 0, {}, {}, {}, {}, sorted(shapes), refused=str(error))
     found = {name: tuple(shapes[key]) for name, key in view.items()}
     repeated = [key for key in keys if "{i}" in key]
     depth = 0

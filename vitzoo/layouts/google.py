@@ -27,13 +27,9 @@ FROM_HEADS: Leaves = {"weight": ("kernel", "num_heads k d -> d (num_heads k)"), 
 LINEN = ("LayerNorm_0", "MultiHeadDotProductAttention_0", "LayerNorm_1", "MlpBlock_0")
 BEFORE_LINEN = ("LayerNorm_0", "MultiHeadDotProductAttention_1", "LayerNorm_2", "MlpBlock_3")
 
-# A trainer saves the parameters beside the optimiser's state, or alone.
-PREFIXES = ("params/", "opt/target/")
 # An image tower stands beside a text tower, a temperature and perhaps a bias (LiT, SigLIP).
 SCOPES = ("img/",)
 DROPS: Table = (
-    Drop("opt/state/*", "state of the optimiser"),
-    Drop("../opt/state/*", "state of the optimiser"),
     Drop("../txt/*", "text tower"),
     Drop("../t", "temperature of the contrastive loss"),
     Drop("../b", "bias of the contrastive loss"),
@@ -86,7 +82,6 @@ LAYOUTS: tuple[Layout, ...] = tuple(
         },
         origin="google-research/vision_transformer, vit_jax/models_vit.py, class VisionTransformer",
         scopes=SCOPES,
-        prefixes=PREFIXES,
         suffix=".npz",
         resample=Resample.GOOGLE,
     )

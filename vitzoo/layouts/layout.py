@@ -1,12 +1,16 @@
 """A layout: its table of rules, what else it can express, and how its keys stand in a file."""
 
+import re
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from vitzoo.errors import LayoutError
-from vitzoo.layouts.rules import Binding, Rule, either
-from vitzoo.spec import Resample, ViTSpec
+from vitzoo.layouts.placement import view
+from vitzoo.layouts.rules import OUTSIDE as OUTSIDE
+from vitzoo.layouts.rules import Binding, Drop, Fixed, Join, Piece, Rule, either
+from vitzoo.spec import Resample, Shape, ViTSpec
 from vitzoo.spec.tensors import native_shapes, spec_field
 
 # Sizes, which every layout shows in its shapes or in the code that reads it.
@@ -26,7 +30,6 @@ SIZES = frozenset(
 )
 Implications = tuple[tuple[Mapping[str, Any], Mapping[str, tuple[Any, ...]]], ...]
 ANY = None
-OUTSIDE = "../"
 
 
 @dataclass(frozen=True)
@@ -37,9 +40,10 @@ class Layout:
     values that it allows (ANY for all). A field that is not named must have its default, so that a new field of the
     spec is refused by every layout until somebody has looked.
 
-    The model may be a part of a larger file: its keys then carry one of `scopes`, of which the first is written. A rule
-    names a key outside of the scope with "../". `prefixes` may precede any key, in any order, and are not written.
-    Nor are chunks: a file may split the list of blocks called `chunks`, and a block keeps its number in its chunk.
+    The model may be a part of a larger file, behind any prefix (see `placement`). `scopes` are what it is called in the
+    program's own larger model, of which the first is written; a rule names a key outside of the scope with "../".
+    `prefixes` may precede some keys and not others, and are not written. Nor are chunks: a file may split the list of
+    blocks called `chunks`, and a block keeps its number in its chunk.
     """
 
     name: str
@@ -50,6 +54,8 @@ class Layout:
     prefixes: tuple[str, ...] = ()
     suffix: str = ".safetensors"
     chunks: str = ""
+    head: str = ""
+    """The module that users replace to have other classes, where that is more than the linear classifier itself."""
     resample: Resample = Resample.TIMM
     """How the layout's own reader puts tables on another grid: the policy of weights that name none."""
     square: bool = False
@@ -113,44 +119,57 @@ class Layout:
             )
         return Binding(self.name, self.rules, spec, native_shapes(spec))
 
-    def view(self, keys: Iterable[str], stored: Container[str]) -> dict[str, str]:
-        """From the rules' names, of which `stored` holds those outside of the scope, to the keys of a file.
+    @cached_property
+    def anchors(self) -> tuple[str, ...]:
+        """The names of the patch kernel, which tell where in a file the model stands."""
+        return tuple(
+            part.key
+            for rule in self.rules
+            if isinstance(rule, Join) and any(piece.key == "patch_embed.proj.weight" for piece in rule.native)
+            for part in rule.stored
+            if isinstance(part, Piece)
+        )
+
+    @cached_property
+    def classifiers(self) -> dict[str, str]:
+        """The modules that are a linear classifier, each with the one that users replace: "heads.head" and "heads"."""
+        own = [
+            part.key.removesuffix(".weight")
+            for rule in self.rules
+            if isinstance(rule, Join) and [piece.key for piece in rule.native] == ["head.fc.weight"]
+            for part in rule.stored
+            if isinstance(part, Piece) and part.pattern is None and part.key.endswith(".weight")
+        ]
+        return {name: self.head or name for name in own}
+
+    @cached_property
+    def _known(self) -> tuple[re.Pattern[str], frozenset[str]]:
+        """What matches every name that a rule reads or drops, and those that are read outside of the scope."""
+        read = [part.key for r in self.rules if isinstance(r, Join) for part in r.stored if isinstance(part, Piece)]
+        read += [rule.key for rule in self.rules if isinstance(rule, Fixed)]
+        dropped = [rule.key for rule in self.rules if isinstance(rule, Drop) and not rule.empty]
+        patterns = (re.escape(key).replace(r"\{i\}", "[0-9]+").replace(r"\*", ".*") for key in [*read, *dropped])
+        return re.compile("|".join(dict.fromkeys(patterns))), frozenset(k for k in read if k.startswith(OUTSIDE))
+
+    def knows(self, name: str) -> bool:
+        """Whether a rule reads or drops a tensor of this name."""
+        return self._known[0].fullmatch(name) is not None
+
+    def outside(self, name: str) -> bool:
+        """Whether a rule reads a tensor of this name ("../") outside of the scope, or it stands in the classifier."""
+        return name in self._known[1] or name.startswith(
+            tuple(f"{root}." for root in self.classifiers.values() if root.startswith(OUTSIDE))
+        )
+
+    def view(self, keys: Iterable[str], stored: Container[str] = (), prefix: str | None = None) -> dict[str, str]:
+        """From the rules' names to the keys of a file; those outside of the prefix have "../" before their names.
 
         Raises:
-            LayoutError: two keys that stand for one name.
+            LayoutError: two keys that stand for one name, or several models to choose from.
         """
-        bare = {key: self._bare(key) for key in keys}
-        scope = self.scope(bare.values())
-        found: dict[str, str] = {}
-        for key, name in bare.items():
-            if name.startswith(scope):
-                name = name.removeprefix(scope)
-                name = f"{OUTSIDE}{name}" if not scope and f"{OUTSIDE}{name}" in stored else self._unchunked(name)
-            else:
-                name = f"{OUTSIDE}{name}"
-            if name in found:
-                raise LayoutError(
-                    f"{found[name]} and {key} are one tensor in layout '{self.name}', under two names; keep one of them"
-                )
-            found[name] = key
-        return found
-
-    def scope(self, names: Iterable[str]) -> str:
-        """The scope that a file's keys carry; empty if there is none."""
-        names = list(names)
-        return next((scope for scope in self.scopes if any(name.startswith(scope) for name in names)), "")
-
-    def _bare(self, key: str) -> str:
-        while prefix := next((p for p in self.prefixes if key.startswith(p)), None):
-            key = key.removeprefix(prefix)
-        return key
-
-    def _unchunked(self, name: str) -> str:
-        """`blocks.1.7.norm1.weight` is of block 7, which stands in chunk 1."""
-        words = name.split(".")
-        if words[0] == self.chunks and len(words) > 2 and words[1].isdigit() and words[2].isdigit():
-            del words[1]
-        return ".".join(words)
+        shapes = keys if isinstance(keys, Mapping) else dict[str, Shape].fromkeys(keys, ())
+        found = view(self, shapes, prefix)
+        return {**found.names, **{f"{OUTSIDE}{key}": key for key in found.strange}}
 
     def written(self, names: Iterable[str]) -> dict[str, str]:
         """From the rules' names to the keys that are written: with the scope if something stands outside of it."""

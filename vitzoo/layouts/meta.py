@@ -31,12 +31,13 @@ TOKEN = timm.TOKEN
 
 MASK_TOKEN = "stands for hidden patches while pretraining"
 BACKBONE = ("backbone.", "teacher.backbone.")
+# The heads of DINO, DINOv2, DINOv3 and iBOT: an MLP and prototypes. A classifier beside a backbone is none.
 PRETRAINING: Table = (
     Drop("../student.*", "the student of a training run, whose teacher is the model"),
     *(
-        Drop(f"../{owner}{head}.*", "projection head of the pretraining loss")
-        for owner in ("", "teacher.")
+        Drop(f"../{head}.{part}", "projection head of the pretraining loss")
         for head in ("head", "dino_head", "ibot_head")
+        for part in ("mlp*", "last_layer*")
     ),
     *(Drop(f"../{loss}.*", "state of the pretraining loss") for loss in ("dino_loss", "ibot_patch_loss")),
 )
@@ -129,13 +130,12 @@ DINOV3_ROPE = tuple(
 LAYOUTS = (
     Layout(
         "dino",
-        (*timm.VISION_TRANSFORMER, *PRETRAINING),
+        (*timm.VISION_TRANSFORMER, Drop("masked_embed", MASK_TOKEN), *PRETRAINING),
         holds={"qkv_bias": (QKVBias.ALL, QKVBias.NONE)},
-        origin="facebookresearch/dino vision_transformer.py, class VisionTransformer; main_dino.py",
+        origin="facebookresearch/dino vision_transformer.py, class VisionTransformer; main_dino.py; bytedance/ibot",
         suffix=".pth",
         resample=Resample.DINOV2,
         scopes=BACKBONE,
-        prefixes=("module.",),
     ),
     Layout(
         "dinov2",
@@ -145,7 +145,6 @@ LAYOUTS = (
         suffix=".pth",
         resample=Resample.DINOV2,
         scopes=BACKBONE,
-        prefixes=("module.",),
         chunks="blocks",
     ),
     Layout(
@@ -162,7 +161,6 @@ LAYOUTS = (
         origin="facebookresearch/dinov3 dinov3/models/vision_transformer.py, layers/{attention,ffn_layers}.py",
         suffix=".pth",
         scopes=BACKBONE,
-        prefixes=("module.",),
     ),
     Layout(
         "mae",
@@ -214,6 +212,5 @@ LAYOUTS = (
         origin="facebookresearch/ijepa src/models/vision_transformer.py, class VisionTransformer",
         suffix=".pth",
         resample=Resample.MAE,
-        prefixes=("module.",),
     ),
 )

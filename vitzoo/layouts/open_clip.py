@@ -109,7 +109,6 @@ def timm_tower(table: Layout, projected: bool) -> Layout:
         suffix=".pt",
         implies=table.implies,
         scopes=("visual.",),
-        prefixes=("module.",),
     )
 
 
@@ -126,7 +125,6 @@ LAYOUTS = (
         origin="open_clip/transformer.py, class VisionTransformer; openai/CLIP clip/model.py",
         suffix=".pt",
         scopes=("visual.",),
-        prefixes=("module.",),
     ),
     Layout(
         "pe",
@@ -142,7 +140,6 @@ LAYOUTS = (
         suffix=".pt",
         resample=Resample.PE,
         scopes=("visual.",),
-        prefixes=("module.",),
     ),
     Layout(
         "pe_no_class",
@@ -159,7 +156,6 @@ LAYOUTS = (
         suffix=".pt",
         resample=Resample.PE,
         scopes=("visual.",),
-        prefixes=("module.",),
     ),
     *(timm_tower(table, projected) for table in timm.LAYOUTS for projected in (True, False)),
 )

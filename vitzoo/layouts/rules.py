@@ -30,6 +30,9 @@ from vitzoo.spec.tensors import spec_field
 
 Read = Callable[[str], Tensor]
 
+OUTSIDE = "../"
+"""Before the name of a tensor that stands outside of the model's scope in the file."""
+
 
 @dataclass(frozen=True)
 class Piece:

@@ -34,7 +34,7 @@ LAYOUTS: tuple[Layout, ...] = tuple(
         (*TABLE, *module(f"{BLOCK}.mlp.{first}", f"{OWN}.mlp.fc1"), *module(f"{BLOCK}.mlp.{second}", f"{OWN}.mlp.fc2")),
         holds={"in_chans": (3,), "head": (Head.LINEAR, Head.PRE_LOGITS)},
         origin="torchvision/models/vision_transformer.py, class VisionTransformer",
-        prefixes=("module.",),
+        head="heads",
         suffix=".pth",
         square=True,
         resample=Resample.TORCHVISION,

@@ -6,8 +6,8 @@ A model with a task head keeps its encoder under a scope and its head beside it;
 
 import torch
 
-from vitzoo.layouts.layout import ANY, OUTSIDE, Layout
-from vitzoo.layouts.rules import Drop, Fixed, Join, Piece, Table, Zeros, module, positions, same
+from vitzoo.layouts.layout import ANY, Layout
+from vitzoo.layouts.rules import OUTSIDE, Drop, Fixed, Join, Piece, Table, Zeros, module, positions, same
 from vitzoo.spec import (
     MLP,
     Activation,

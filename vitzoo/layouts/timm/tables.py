@@ -7,7 +7,7 @@ from itertools import product
 from typing import Any
 
 from vitzoo.layouts.layout import ANY, Implications, Layout
-from vitzoo.layouts.rules import Join, Piece, Table, Zeros, module, positions, same
+from vitzoo.layouts.rules import Drop, Join, Piece, Table, Zeros, module, positions, same
 from vitzoo.spec import (
     MLP,
     Activation,
@@ -141,6 +141,14 @@ BEIT: Table = (
         )
         for stored, own in ((f"{BLOCK}.attn", f"{BLOCK}.attn.rel_pos"), ("rel_pos_bias", "rel_pos"))
     ),
+    *(
+        Drop(f"{stored}.relative_position_index", "follows from the grid")
+        for stored in (f"{BLOCK}.attn", "rel_pos_bias")
+    ),
+    # microsoft/unilm beit/modeling_pretrain.py and beit2: what predicts the visual tokens of hidden patches.
+    Drop("mask_token", "stands for hidden patches while pretraining"),
+    Drop("lm_head.*", "predicts visual tokens while pretraining"),
+    Drop("cls_pt_layers.*", "blocks that only pretraining runs, on the class token"),
 )
 SPLIT: Table = (
     Join(

@@ -6,6 +6,7 @@ layout.
 
 import re
 from collections.abc import Container, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from vitzoo.spec import Shape
@@ -48,4 +49,9 @@ LEFTOVERS: Sequence[Leftover] = (
 
 def leftover(name: str, shape: Shape) -> str | None:
     """Why a tensor of this name is no part of any model; None where nothing is known."""
-    return next((one.reason for one in LEFTOVERS if len(shape) in one.axes and one.pattern.search(name)), None)
+    return _reason(name, len(shape))
+
+
+@lru_cache(1 << 14)
+def _reason(name: str, axes: int) -> str | None:
+    return next((one.reason for one in LEFTOVERS if axes in one.axes and one.pattern.search(name)), None)

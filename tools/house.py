@@ -1,7 +1,7 @@
 """The rules of the house, checked: `python -m tools.house`; exit 1 with a line for each place that breaks one.
 
 A room may import rooms that stand below it. No two files import each other. No function is longer than
-`LONGEST_FUNCTION` lines and no file longer than `LONGEST_FILE`.
+`LONGEST_FUNCTION` lines and no file longer than `LONGEST_FILE`. What a user typed is read by `READER` alone.
 """
 
 import ast
@@ -33,6 +33,12 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 """From the ground up. Rooms of one floor do not know each other."""
 
 LONGEST_FUNCTION, LONGEST_FILE = 50, 450
+
+READER = "vitzoo.registry.reference"
+TYPED = frozenset({"model", "name", "names", "source", "first", "second", "reference", "like", "recipe", "typed"})
+"""Parameters that bear what a user typed for a model, in the rooms of `READING_ROOMS`; elsewhere they are tensors'."""
+READING_ROOMS = frozenset({"registry", "sources", "checkpoints", "publish", "evaluation", "train", "cli"})
+TESTS_OF_TEXT = frozenset({"startswith", "endswith", "removeprefix", "removesuffix", "partition", "rpartition"})
 
 
 def modules(package: Path) -> dict[str, Path]:
@@ -107,8 +113,55 @@ def too_long(package: Path = PACKAGE) -> list[str]:
     return wrong
 
 
+def read_twice(package: Path = PACKAGE) -> list[str]:
+    """Places outside `READER` that test the beginning or the end of what a user typed."""
+    wrong = []
+    for name, file in modules(package).items():
+        room = name.split(".")[1] if "." in name else ""
+        if name == READER or room not in READING_ROOMS:
+            continue
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef):
+                wrong += [f"{name}:{line} reads what a user typed; {READER} does" for line in _tests_of_typed(node)]
+    return wrong
+
+
+def _tests_of_typed(function: ast.FunctionDef) -> list[int]:
+    """Lines that look at the text of a parameter in `TYPED`, or of a variable that was made of one."""
+    arguments = function.args
+    typed = {one.arg for one in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)} & TYPED
+    lines = []
+    for node in ast.walk(function):
+        match node:
+            case ast.Assign(targets=[ast.Name(id)], value=value) if _is_text_of(value, typed):
+                typed.add(id)
+            case ast.For(target=ast.Name(id), iter=ast.Name(names)) if names in typed:
+                typed.add(id)
+            case ast.Call(func=ast.Attribute(attr="partition"), args=[ast.Constant(".")]):
+                continue  # `model.tag`, as the registry has it
+            case ast.Call(func=ast.Attribute(value=value, attr=attr)) if attr in TESTS_OF_TEXT:
+                lines += [node.lineno] if _is_text_of(value, typed) else []
+            case ast.Compare(left=ast.Constant(str()), ops=[ast.In()], comparators=[value]):
+                lines += [node.lineno] if _is_text_of(value, typed) else []
+    return lines
+
+
+def _is_text_of(value: ast.expr, typed: set[str]) -> bool:
+    """Whether an expression is a variable of `typed`, `str` of it, or what a method of text makes of it."""
+    match value:
+        case ast.Name(id):
+            return id in typed
+        case ast.Call(func=ast.Name("str" | "Path"), args=[inner]):
+            return _is_text_of(inner, typed)
+        case ast.Call(func=ast.Attribute(value=inner, attr=attr)) if attr in TESTS_OF_TEXT | {"lower", "strip"}:
+            return _is_text_of(inner, typed)
+        case ast.Attribute(value=inner, attr="suffix" | "name"):
+            return _is_text_of(inner, typed)
+    return False
+
+
 def main() -> int:
-    wrong = [*wrong_imports(), *too_long()]
+    wrong = [*wrong_imports(), *too_long(), *read_twice()]
     print("\n".join(wrong) or "the house stands")
     return 1 if wrong else 0
 

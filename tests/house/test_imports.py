@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.house import too_long, wrong_imports
+from tools.house import read_twice, too_long, wrong_imports
 
 
 def test_imports_run_one_way() -> None:
@@ -43,6 +43,32 @@ def test_the_guard_measures_functions_and_files(tmp_path: Path) -> None:
     (package / "long.py").write_text("def f():\n" + "    x = 1\n" * 500, encoding="utf-8")
     found = [line.partition(";")[0] for line in too_long(package)]
     assert found == ["vitzoo.long has 501 lines", "vitzoo.long.f has 501 lines"]
+
+
+def test_what_a_user_typed_is_read_in_one_place() -> None:
+    assert read_twice() == []
+
+
+@pytest.mark.parametrize(
+    ("body", "lines"),
+    [
+        ('return model.startswith("hf-hub:")', [2]),
+        ('name = str(model).removeprefix("hf-hub:")\n    return name.partition("@")', [2, 3]),
+        ('return "://" in str(model)', [2]),
+        ('return Path(model).suffix.endswith("pt")', [2]),
+        ('key = "head.fc"\n    return key.startswith("head.")', []),
+        ("return parse(model)", []),
+    ],
+)
+def test_the_guard_sees_who_else_reads_it(tmp_path: Path, body: str, lines: list[int]) -> None:
+    for room in ("sources", "registry", "layouts"):
+        (tmp_path / "vitzoo" / room).mkdir(parents=True)
+        (tmp_path / "vitzoo" / room / "reference.py").write_text(f"def one(model):\n    {body}\n", encoding="utf-8")
+    found = read_twice(tmp_path / "vitzoo")
+    expected = [
+        f"vitzoo.sources.reference:{line} reads what a user typed; vitzoo.registry.reference does" for line in lines
+    ]
+    assert found == expected
 
 
 @pytest.mark.parametrize(

@@ -113,11 +113,7 @@ def test_no_exclusion_is_idle() -> None:
 @pytest.mark.parametrize("timm_name", timm_names())
 def test_entry_agrees_with_timm(timm_name: str) -> None:
     config = get_pretrained_cfg(timm_name)
-    assert (
-        registry.resolve(timm_name)
-        == registry.resolve(f"timm/{timm_name}")
-        == registry.resolve(f"hf-hub:timm/{timm_name}")
-    )
+    assert registry.resolve(timm_name) == registry.resolve(f"timm/{timm_name}") == registry.resolve(f"timm/{timm_name}")
     entry, spec = registry.weights_entry(timm_name), registry.entry_spec(timm_name)
     assert (spec.in_chans, *spec.img_size) == config.input_size
     assert spec.num_classes == config.num_classes
@@ -242,9 +238,8 @@ def test_params_of_a_few_by_heart() -> None:
         ("vit_base_patch16_384", "vit_b16.augreg_in21k_ft_in1k_384"),
         ("vit_base_patch16_224.augreg_in21k", "vit_b16.augreg_in21k"),
         ("timm/vit_base_patch16_224.augreg_in21k", "vit_b16.augreg_in21k"),
-        ("hf_hub:timm/vit_base_patch16_224.augreg_in21k", "vit_b16.augreg_in21k"),
         ("google/vit-base-patch16-224", "vit_b16.hf_google_in21k_ft_in1k"),
-        ("hf-hub:facebook/deit-base-distilled-patch16-384", "deit_b16_distilled.hf_fb_in1k_384"),
+        ("facebook/deit-base-distilled-patch16-384", "deit_b16_distilled.hf_fb_in1k_384"),
         ("vit_b_16", "vit_b16.tv_in1k_v1"),
         ("ViT_H_14_Weights.IMAGENET1K_SWAG_E2E_V1", "vit_h14.tv_swag_e2e_in1k_518"),
         ("vit_giant_patch14_224", "vit_g14"),
@@ -264,8 +259,8 @@ def test_aliases(name: str, expected: str) -> None:
         ("vit_g14.any", r"unknown tag 'any' of model 'vit_g14'; nothing was published for it"),
         ("vit_base_patch16_225", r"did you mean vit_base_patch16_224,"),
         (
-            "hf-hub:google/vit-base-patch16-223",
-            r"'hf-hub:google/vit-base-patch16-223'; did you mean google/vit-base-patch16-224,",
+            "google/vit-base-patch16-223",
+            r"'google/vit-base-patch16-223'; did you mean google/vit-base-patch16-224,",
         ),
         ("resnet50", r"^unknown model 'resnet50'; `vitzoo list` shows what there is$"),
         ("_base", r"unknown model '_base'"),
@@ -349,7 +344,7 @@ def test_one_file_with_models_and_weights(write: Write) -> None:
     registry.add_registry(str(path))  # the same file again changes nothing
     assert registry.list_models("acme*") == ["acme_ti16"]
     assert registry.resolve("acme").name == "acme_ti16"
-    assert registry.resolve("hf-hub:acme/tiny").name == "acme_ti16.v1"
+    assert registry.resolve("acme/tiny").name == "acme_ti16.v1"
     assert registry.entry_spec("acme_ti16.v1") == registry.model_spec("vit_ti16").replace(num_classes=2)
     assert registry.default_entry("acme") == "acme_ti16.v1"
     assert registry.list_pretrained("vit_b16.*")[-1] == "vit_b16.acme"

@@ -16,7 +16,7 @@ from safetensors.torch import save
 
 import vitzoo
 from vitzoo.errors import RegistryError, WeightsError
-from vitzoo.registry.reference import parse_address
+from vitzoo.registry.reference import parse
 from vitzoo.sources.failures import Absent, Mismatch, NotCached, Unreachable
 from vitzoo.sources.fetch import SourceFailed
 from vitzoo.sources.pin import pin
@@ -210,13 +210,13 @@ class TestAddresses:
     @pytest.mark.parametrize(
         "text",
         [
-            *("hf://org/repo", "hf://repo", "hf://org/repo/", "hf:///x/y", "s3://host/x.pth"),
+            *("hf://repo", "hf://org/repo/", "hf:///x/y", "s3://host/x.pth"),
             *("https://", "https:///x.pth", "https://host", "https://host/", "http://[::1/x.pth", "https://host:x/y"),
         ],
     )
     def test_no_address(self, text: str) -> None:
         with pytest.raises(WeightsError, match=r"is no address .*; expected (hf://org/repo/file|https://host/file)"):
-            parse_address(text)
+            parse(text)
 
 
 class TestMirror:

@@ -1,6 +1,5 @@
 """A name, a hub id, a file or a spec becomes a ViT."""
 
-import os
 from collections.abc import Collection, Mapping
 from typing import Any, TypeVar
 
@@ -12,7 +11,7 @@ from vitzoo.checkpoints.load import load
 from vitzoo.checkpoints.tensors import NativeTensors
 from vitzoo.errors import SpecError
 from vitzoo.model import TimmDialect
-from vitzoo.registry.reference import HUB, is_file
+from vitzoo.registry.reference import Name, Typed, parse
 from vitzoo.spec import NEW, About, Resample, ViTSpec
 
 M = TypeVar("M", bound=TimmDialect)
@@ -24,7 +23,7 @@ POOL_NAMES = {"token": "cls"}
 def build(
     kind: type[M],
     /,
-    model: str | os.PathLike[str] | ViTSpec,
+    model: Typed | ViTSpec,
     *,
     pretrained: bool = False,
     layout: str | None = None,
@@ -74,13 +73,13 @@ def build(
     place = torch.device("cpu" if device is None else device)
     if isinstance(model, ViTSpec):
         built = _fresh(kind, model.replace(**changes), NEW.replace(**policy), place, generator)
-    elif pretrained or is_file(model) or str(model).startswith(HUB):
-        found = identified(model, changes, layout, like, {"eager": eager}, allow_licenses)
+    elif isinstance(reference := parse(model), Name) and reference.repo is None and not pretrained:
+        spec, about = _registered(reference.name)
+        built = _fresh(kind, spec.replace(**changes), about.replace(**policy), place, generator)
+    else:
+        found = identified(reference, changes, layout, like, {"eager": eager}, allow_licenses)
         found.about = found.about.replace(**policy)
         built = _loaded(kind, found, place, generator)
-    else:
-        spec, about = _registered(str(model))
-        built = _fresh(kind, spec.replace(**changes), about.replace(**policy), place, generator)
     return built.to(device=place, dtype=dtype or torch.get_default_dtype()).eval()
 
 

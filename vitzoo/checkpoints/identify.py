@@ -5,7 +5,6 @@ is taken from the caller, else from config.json, else from the registry's entrie
 all that is known. Where these disagree among themselves they are listed and the caller chooses. Nothing is guessed.
 """
 
-import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +19,7 @@ from vitzoo.layouts.detect import Shown, detect
 from vitzoo.layouts.layout import Layout
 from vitzoo.layouts.tables import GROUPS, LAYOUTS, get_layout
 from vitzoo.registry.licenses import check_license
-from vitzoo.registry.reference import is_file, parse_address
+from vitzoo.registry.reference import File, Typed, named, parse
 from vitzoo.sources.fetch import Fetched
 from vitzoo.sources.obtain import obtain
 from vitzoo.spec import About, Origin, Preprocessing, Rope, ViTSpec
@@ -56,7 +55,7 @@ class _Reading:
 
 
 def identified(
-    source: str | os.PathLike[str],
+    source: Typed,
     given: Mapping[str, Any],
     layout: str | None = None,
     like: str | None = None,
@@ -72,18 +71,18 @@ def identified(
             is fetched.
     """
     reading = reading or Reading()
-    name = str(source)
-    if is_file(source) and parse_address(name) is None:
-        found = identify(open_tensors(Path(source), **reading), given, layout, like)
+    reference = parse(source)
+    if isinstance(reference, File):
+        found = identify(open_tensors(reference.path, **reading), given, layout, like)
     else:
-        full, fetched = obtain(name, allow_licenses)
+        full, fetched = obtain(reference, allow_licenses)
         file = open_tensors(fetched.path, **reading)
         if full is not None:
             return _registered(full, fetched, file, given)
         found = identify(file, given, layout, like)
         found.about = found.about.replace(origin=fetched.origin)
         found.because += fetched.because
-    check_license(name, found.about.license, allow_licenses)
+    check_license(str(reference), found.about.license, allow_licenses)
     return found
 
 
@@ -126,6 +125,8 @@ def identify(
             the tensors.
         SpecError: a given field does not exist.
     """
+    if like is not None and not registry.knows(like):
+        like = named(like).name
     native = described(file.metadata, str(file.path))
     if native is not None:
         if layout not in (None, "vitzoo") or like is not None:

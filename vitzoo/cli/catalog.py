@@ -11,7 +11,7 @@ from vitzoo.cli.tables import columns, millions, size
 from vitzoo.errors import RegistryError, SpecError
 from vitzoo.registry.describe import Info, count_parameters
 from vitzoo.registry.describe import info as lookup
-from vitzoo.registry.reference import is_file
+from vitzoo.registry.reference import Name, parse
 
 
 def list_(
@@ -65,16 +65,17 @@ def info(
 ) -> None:
     """Show what a model is: the shape of every stage, parameters, multiply-adds, weights; a file's load report."""
     report = None
-    if is_file(name) or (name.startswith("hf-hub:") and not registry.knows(name)):
+    reference = parse(name)
+    if not isinstance(reference, Name) or reference.revision is not None:
         from vitzoo.publish.dialect import create
 
-        model = create(name, layout=layout, like=like, **fields(settings))
+        model = create(reference, layout=layout, like=like, **fields(settings))
         report = str(model.load_report)
-        found = Info(name, model.spec)
+        found = Info(str(reference), model.spec)
     elif layout is not None or like is not None or settings:
         raise SpecError(f"--layout, --like and --set describe a checkpoint, and '{name}' is a name; leave them out")
     else:
-        found = lookup(name)
+        found = lookup(reference.name)
     if as_json:
         print(json.dumps(found.to_dict(), indent=2))
         return

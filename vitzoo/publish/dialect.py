@@ -9,11 +9,10 @@ from typing import Any, Concatenate, ParamSpec, Self
 
 from vitzoo.checkpoints.create import build
 from vitzoo.checkpoints.save import save
-from vitzoo.errors import SpecError
 from vitzoo.model import TimmDialect
 from vitzoo.publish.card import write_card
 from vitzoo.publish.push import push
-from vitzoo.registry.reference import is_file
+from vitzoo.registry.reference import at, parse
 
 P = ParamSpec("P")
 
@@ -30,15 +29,8 @@ class ViT(TimmDialect):
         Raises:
             SpecError: a revision of what is in no repository.
         """
-        name = str(model).removeprefix("hf-hub:")
-        if is_file(model) or "://" in name:
-            if revision is not None:
-                raise SpecError(
-                    f"{model} is one file or folder, and revision is of a repository (org/name); leave it out"
-                )
-        elif "/" in name or revision is not None:
-            model = f"hf-hub:{name}" + (f"@{revision}" if revision else "")
-        return build(cls, model, pretrained=True, **options)
+        reference = parse(model)
+        return build(cls, reference if revision is None else at(reference, revision), pretrained=True, **options)
 
     def save_pretrained(self, folder: str | os.PathLike[str], *, results: Any = None) -> Path:
         """Write `model.safetensors`, which is enough for `create`, into a folder, and a card if a licence is known.

@@ -1,6 +1,7 @@
 """What the registry and the hub have of the weights that others came from."""
 
 from vitzoo import registry
+from vitzoo.registry.reference import repository_of
 from vitzoo.spec import HubSource, Origin, WeightsEntry
 
 
@@ -12,8 +13,7 @@ def entry_of(origin: Origin) -> WeightsEntry | None:
 
 def repo_of(origin: Origin) -> str | None:
     """The repository of the hub that has the weights."""
-    for prefix in ("hf://", "hf-hub:"):
-        if origin.address is not None and origin.address.startswith(prefix):
-            return "/".join(origin.address.removeprefix(prefix).split("/")[:2])
+    if origin.address is not None and (found := repository_of(origin.address)) is not None:
+        return found.repo
     entry = entry_of(origin)
     return next((one.repo for one in entry.sources if isinstance(one, HubSource)), None) if entry is not None else None

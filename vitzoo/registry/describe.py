@@ -5,6 +5,8 @@ from math import prod
 from typing import Any, NamedTuple
 
 from vitzoo import registry
+from vitzoo.errors import RegistryError
+from vitzoo.registry.reference import Name, parse
 from vitzoo.spec import MLP, AttentionKind, Head, Pool, QKVBias, ViTSpec, WeightsEntry
 from vitzoo.spec.tensors import BUFFERS, native_shapes
 
@@ -51,13 +53,16 @@ class Info:
 
 
 def info(name: str) -> Info:
-    """Look up a model, `model.tag` or an alias.
+    """Look up a model, `model.tag` or an alias, in any spelling.
 
     Raises:
-        RegistryError: an unknown name, with the nearest known ones.
+        RegistryError: an unknown name, with the nearest known ones; or a checkpoint, which `create` reads.
     """
-    found = registry.resolve(name)
-    tags = tuple(registry.list_pretrained(f"{found.model}.*"))
+    reference = parse(name)
+    if not isinstance(reference, Name):
+        raise RegistryError(f"{reference} is a checkpoint and no name of the registry; `vitzoo.create` reads it")
+    found = registry.resolve(reference.name)
+    tags = tuple(registry.entries_of(found.model))
     if found.tag is None:
         return Info(found.model, registry.model_spec(found.model), tags=tags)
     full = f"{found.model}.{found.tag}"

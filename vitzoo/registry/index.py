@@ -20,7 +20,6 @@ from vitzoo.spec import FamilyFile, ViTSpec, WeightsEntry
 
 ENVIRONMENT = "VITZOO_REGISTRY"
 ENTRY_POINTS = "vitzoo.registries"
-HUB_PREFIXES = ("hf-hub:", "hf_hub:")  # timm takes both
 
 T = TypeVar("T")
 Fields = Mapping[str, Any]
@@ -79,13 +78,22 @@ def entry_spec(name: str) -> ViTSpec:
 def knows(name: str) -> bool:
     """Whether a model, `model.tag` or an alias has this name."""
     registry = _registry()
-    bare = next((name.removeprefix(p) for p in HUB_PREFIXES if name.startswith(p)), name)
-    return bare in registry.models or bare in registry.weights or bare in registry.aliases
+    return name in registry.models or name in registry.weights or name in registry.aliases
+
+
+def aliases() -> Mapping[str, str]:
+    """Every alias, with the model or the weights that it stands for."""
+    return _registry().aliases
 
 
 def with_layout(layout: str) -> list[str]:
     """The weights of which a source has this layout."""
     return [name for name in list_pretrained() if any(s.layout == layout for s in weights_entry(name).sources)]
+
+
+def entries_of(model: str) -> list[str]:
+    """The weights of a model, the default first."""
+    return list(_registry().tags.get(resolve(model).model, ()))
 
 
 def default_entry(model: str) -> str | None:
@@ -244,7 +252,7 @@ class _Registry:
                         yield repo.removeprefix("timm/"), name
 
     def resolve(self, name: str) -> Resolved:
-        bare = next((name.removeprefix(p) for p in HUB_PREFIXES if name.startswith(p)), name)
+        bare = name
         if bare not in self.models and bare not in self.weights:
             bare = self.aliases.get(bare, bare)
         model, dot, tag = bare.partition(".")

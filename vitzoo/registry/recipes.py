@@ -14,6 +14,7 @@ import yaml
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from vitzoo.errors import RegistryError
+from vitzoo.registry.reference import recipe_file
 from vitzoo.registry.strict_yaml import data_dir, read_yaml
 from vitzoo.spec import Frozen, Size
 
@@ -147,8 +148,8 @@ def load_recipe(name: str | os.PathLike[str], **overrides: Any) -> Recipe:
 
 def _find(name: str, beside: Path | None) -> Path:
     """The file of a recipe: a path, a recipe in the folder of the one that names it, or one of the package's."""
-    if name.endswith((".yaml", ".yml")):
-        return Path(name) if beside is None else beside.parent / name
+    if (file := recipe_file(name)) is not None:
+        return file if beside is None else beside.parent / file
     places = [] if beside is None else [beside.parent / f"{name}.yaml"]
     places.append(data_dir() / "recipes" / f"{name}.yaml")
     for place in places:

@@ -8,9 +8,10 @@ huggingface_hub: proxies and certificates are taken from the environment as ther
 import re
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from vitzoo.errors import WeightsError
+from vitzoo.registry.reference import public
 from vitzoo.sources.cache import locked, url_path
 from vitzoo.sources.failures import (
     PASSING,
@@ -44,17 +45,11 @@ def url_file(url: str, promise: Promise = NOTHING, offline: bool = False) -> Hel
     path = url_path(url)
     wrong = promise.broken(path) if path.is_file() else "it is not in the cache"
     if wrong is None:
-        return Held(path, _address(url))
+        return Held(path, public(url))
     if offline:
         raise (Mismatch if path.is_file() else NotCached)(f"{url}: {wrong}, and HF_HUB_OFFLINE is set")
     with explained(url, str(path.parent)), locked(url):
-        return Held(obtained(lambda again: _get(url, path, promise), promise, url), _address(url))
-
-
-def _address(url: str) -> str:
-    """What a report and a model may keep of it: no password, and no query, which may be a signature."""
-    split = urlsplit(url)
-    return urlunsplit((split.scheme, split.netloc.rpartition("@")[2], split.path, "", ""))
+        return Held(obtained(lambda again: _get(url, path, promise), promise, url), public(url))
 
 
 def _get(url: str, path: Path, promise: Promise) -> Path:

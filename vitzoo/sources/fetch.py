@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from vitzoo.errors import WeightsError
-from vitzoo.registry.reference import HUB, place_of
+from vitzoo.registry.reference import Name, Repository, place_of
 from vitzoo.sources.failures import Mismatch, NotCached
 from vitzoo.sources.hub_cache import COMMIT, CONFIGURATION, REPOSITORY_FILES, offline, shards_of
 from vitzoo.sources.lock import Pin, pin_of
@@ -65,7 +65,8 @@ def fetch(name: str, sources: Sequence[Source], revision: str | None = None) -> 
     if pin is not None:
         sources = [_pinned(name, pin, sources)]
     ways = (_origin,) if folder is None else (partial(_mirror, folder), _origin)
-    return _first(_named(name, revision), [(source, partial(way, source, pin)) for source in sources for way in ways])
+    asked = name if revision is None else str(Name(name, name, revision))
+    return _first(asked, [(source, partial(way, source, pin)) for source in sources for way in ways])
 
 
 def fetch_repo(repo: str, revision: str | None = None) -> Fetched:
@@ -76,12 +77,11 @@ def fetch_repo(repo: str, revision: str | None = None) -> Fetched:
     """
     from vitzoo.sources.hub import hub_folder
 
-    name, folder = f"{HUB}{repo}", mirror()
-    pin = pin_of(name, revision)
+    folder, pin = mirror(), pin_of(str(Repository(repo)), revision)
     ways: list[Way] = [partial(hub_folder, repo, revision if pin is None else pin.commit)]
     if folder is not None:
         ways.insert(0, partial(_mirrored_folder, folder, repo, revision))
-    return _first(_named(name, revision), [(None, partial(_as_pinned, pin, way)) for way in ways])
+    return _first(str(Repository(repo, revision)), [(None, partial(_as_pinned, pin, way)) for way in ways])
 
 
 def _first(name: str, ways: Sequence[tuple[Source | None, Way]]) -> Fetched:
@@ -196,11 +196,6 @@ def _pinned(name: str, pin: Pin, sources: Sequence[Source]) -> Source:
         f"the lock has {name} from {pin.source}, which the registry does not name (any more); "
         f"see `vitzoo pin --check {name}`"
     )
-
-
-def _named(name: str, revision: str | None) -> str:
-    """What a user writes for a revision of it."""
-    return name if revision is None else f"{HUB}{name.removeprefix(HUB)}@{revision}"
 
 
 def _where_to_get(name: str) -> str:

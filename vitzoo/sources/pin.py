@@ -5,14 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vitzoo import registry
-from vitzoo.errors import RegistryError, WeightsError
-from vitzoo.registry.reference import HUB, address, parse_address, place_of
+from vitzoo.errors import WeightsError
+from vitzoo.registry.reference import Address, File, Name, Reference, Repository, address, parse, place_of
 from vitzoo.sources.cache import locked
 from vitzoo.sources.download import url_file
 from vitzoo.sources.failures import explained
 from vitzoo.sources.hub import Remote, ask, hub_folder, license_of, obtain
 from vitzoo.sources.hub_cache import offline, shards_of
 from vitzoo.sources.lock import Lock, Pin, PinnedFile, read_lock, write_lock
+from vitzoo.sources.obtain import entry_of
 from vitzoo.sources.promise import Held, Promise
 from vitzoo.spec import BundledSource, HubSource, Source, UrlSource
 
@@ -49,10 +50,10 @@ def pin(names: Iterable[str], path: Path, update: bool = False) -> list[Change]:
     with explained(str(path), "the cache"), locked(str(path.resolve())):  # what another process pins meanwhile stays
         lock = read_lock(path) if path.exists() else Lock()
         entries, changes = dict(lock.entries), []
-        for key in dict.fromkeys(map(_key, names)):
+        for key, reference in _keyed(names).items():
             if key in entries and not update:
                 continue
-            found = resolve(key)
+            found = resolve(reference)
             changes += _compared(key, entries.get(key), found)
             entries[key] = found
         if changes:
@@ -63,46 +64,50 @@ def pin(names: Iterable[str], path: Path, update: bool = False) -> list[Change]:
 def compare(path: Path, names: Sequence[str] = ()) -> list[Change]:
     """What the sources have now that the lock has otherwise; all of its names if none is given."""
     entries = read_lock(path).entries
-    keys = [_key(name) for name in names] or list(entries)
-    if unknown := [key for key in keys if key not in entries]:
+    wanted = _keyed(names or entries)
+    if unknown := [key for key in wanted if key not in entries]:
         raise WeightsError(f"{unknown[0]} is not in {path}; add it with `vitzoo pin {unknown[0]}`")
-    return [change for key in keys for change in _compared(key, entries[key], resolve(key))]
+    return [change for key, one in wanted.items() for change in _compared(key, entries[key], resolve(one))]
 
 
-def resolve(key: str) -> Pin:
+def resolve(reference: Name | Repository | Address) -> Pin:
     """What a name stands for at this moment: the first of its sources that answers.
 
     Raises:
         WeightsError: none answers; the reason of each is given.
     """
-    source = parse_address(key)
-    if source is None and key.startswith(HUB):
-        return _repository(key.removeprefix(HUB))
-    if source is not None:
-        return _source(source, None)
-    entry, failures = registry.weights_entry(key), []
+    match reference:
+        case Address():
+            return _source(reference.source, None)
+        case Repository():
+            return _repository(reference.repo)
+    entry, failures = registry.weights_entry(reference.name), []
     for one in entry.sources:
         try:
             return _source(one, entry.license)
         except WeightsError as error:
             failures.append(str(error))
-    raise WeightsError(f"{key} cannot be pinned: {'; '.join(failures)}")
+    raise WeightsError(f"{reference} cannot be pinned: {'; '.join(failures)}")
 
 
-def _key(name: str) -> str:
-    """The name under which `create` looks in the lock."""
-    repo, _, revision = name.removeprefix(HUB).partition("@")
-    if parse_address(name) is not None:
-        return name
-    if name.startswith(HUB) and revision:
-        raise WeightsError(f"'{name}': a pin is of what a branch has now; leave '@{revision}' out, or use hf://")
-    if name.startswith(HUB) and not registry.knows(repo):
-        return name
-    found = registry.resolve(repo)
-    full = found.name if found.tag else registry.default_entry(found.model)
-    if full is None:
-        raise RegistryError(f"model '{found.model}' has no pretrained weights, so there is nothing to pin")
-    return full
+def _keyed(names: Iterable[str]) -> dict[str, Name | Repository | Address]:
+    """What is named, by the key under which `create` looks in the lock."""
+    found = [_pinnable(parse(name)) for name in names]
+    return {str(one): one for one in found}
+
+
+def _pinnable(reference: Reference) -> Name | Repository | Address:
+    match reference:
+        case File():
+            raise WeightsError(f"{reference} is a file of this machine, and a pin is of what is fetched; leave it out")
+        case Name() | Repository() if reference.revision:
+            raise WeightsError(
+                f"'{reference}': a pin is of what a branch has now; leave '@{reference.revision}' out, "
+                "or use hf://org/repo/file"
+            )
+        case Name():
+            return Name(entry_of(reference))
+    return reference
 
 
 def _source(source: Source, license: str | None) -> Pin:

@@ -12,7 +12,16 @@ from typing import Any, NamedTuple
 from vitzoo import registry
 from vitzoo.errors import WeightsError
 from vitzoo.files.atomic import replacing
-from vitzoo.registry.reference import HUB, address, parse_address
+from vitzoo.registry.reference import (
+    Address,
+    File,
+    Name,
+    Repository,
+    address,
+    parse,
+    place_of,
+    repository_of,
+)
 from vitzoo.sources.cache import cache_folder, hash_file, locked, orphaned_records, quarantine, recorded, url_path
 from vitzoo.sources.fetch import Fetched
 from vitzoo.sources.hub_cache import commit_of, promise_by_name
@@ -52,14 +61,16 @@ def cached(names: Collection[str] = ()) -> list[Cached]:
     """The files of weights in the hub's cache and in vitzoo's own; those of the given names only, if any are given."""
     known: defaultdict[str, list[str]] = defaultdict(list)
     promises: dict[str, Promise] = {}
+    urls: dict[str, str] = {}
     for name in registry.list_pretrained():
         for source in registry.weights_entry(name).sources:
             if isinstance(source, HubSource | UrlSource):
-                place = address(source.repo, source.file, None) if isinstance(source, HubSource) else source.url
+                place = place_of(source) if isinstance(source, HubSource) else str(url_path(source.url))
                 known[place].append(name)
                 if isinstance(source, UrlSource):
-                    promises[str(url_path(place))] = Promise(source.sha256)
-    rows = [*_hub_files(known), *_url_files(known, promises)]
+                    promises[place] = Promise(source.sha256)
+                    urls[place] = place_of(source)
+    rows = [*_hub_files(known), *_url_files(known, urls, promises)]
     if names:
         wanted = {_key(name): name for name in names}
         if absent := sorted(wanted.keys() - set[str]().union(*map(_keys, rows))):
@@ -120,8 +131,10 @@ def old_commits() -> list[Commit]:
 
 def holders(rows: Sequence[Cached]) -> tuple[list[Commit], list[Path]]:
     """What goes with these files: the whole commits of the hub's cache that hold them, and vitzoo's own files."""
-    commits = [Commit(_repo(row), row.address.rpartition("@")[2]) for row in rows if _hub(row)]
-    return list(dict.fromkeys(commits)), [row.path for row in rows if not _hub(row)]
+    commits = [_commit(row) for row in rows]
+    return list(dict.fromkeys(filter(None, commits))), [
+        row.path for row, commit in zip(rows, commits, strict=True) if commit is None
+    ]
 
 
 def remove(commits: Collection[Commit], paths: Sequence[Path]) -> int:
@@ -144,13 +157,16 @@ def remove(commits: Collection[Commit], paths: Sequence[Path]) -> int:
 
 def prefetch(name: str, mirror: Path | None = None) -> Fetched:
     """Fetch weights into the cache, and copy them into a mirror; see `vitzoo.sources.mirror` for its form."""
-    _, fetched = obtain(name)
+    reference = parse(name)
+    if isinstance(reference, File):
+        raise WeightsError(f"{name} is a file of this machine, so there is nothing to fetch; leave it out")
+    _, fetched = obtain(reference)
     if mirror is None:
         return fetched
     source = fetched.source
-    if source is None:
-        repo, _, revision = name.removeprefix(HUB).partition("@")
-        source = HubSource(repo=repo, revision=revision or None, layout="", sha256=None)
+    if isinstance(reference, Repository):
+        source = HubSource(repo=reference.repo, revision=reference.revision, layout="", sha256=None)
+    assert source is not None  # all but repositories say which one served
     place = place_in_mirror(source)
     if place is not None:
         start = place.rpartition("/")[0]
@@ -201,45 +217,50 @@ def _hub_files(known: dict[str, list[str]]) -> Iterator[Cached]:
                 )
 
 
-def _url_files(known: dict[str, list[str]], promises: dict[str, Promise]) -> Iterator[Cached]:
-    places = {str(url_path(place)): place for place in known if "://" in place and not place.startswith("hf://")}
+def _url_files(known: dict[str, list[str]], urls: dict[str, str], promises: dict[str, Promise]) -> Iterator[Cached]:
+    """By the path of each, which `known`, `urls` and `promises` have, too, where the registry names it."""
     for path in sorted((cache_folder() / "urls").glob("*/*")):
         if path.suffix not in WEIGHTS:
             continue
-        place, found = places.get(str(path), str(path)), path.stat()
-        promise = promises.get(str(path), Promise())
+        found, promise = path.stat(), promises.get(str(path), Promise())
         promise = promise if promise.digest else Promise(recorded(path))
-        yield Cached(tuple(known.get(place, ())), place, path, found.st_size, found.st_atime, promise)
+        names, place = tuple(known.get(str(path), ())), urls.get(str(path), str(path))
+        yield Cached(names, place, path, found.st_size, found.st_atime, promise)
 
 
 def _keys(row: Cached) -> set[str]:
     """All that a row is known by."""
     keys = {*row.names, row.address, str(row.path)}
-    if _hub(row):
-        place, _, commit = row.address.partition("@")
-        keys |= {place, f"{HUB}{_repo(row)}", f"{HUB}{_repo(row)}@{commit}"}
+    if (commit := _commit(row)) is not None:
+        at, main = Repository(*commit), Repository(commit.repo)
+        keys |= {row.address.removesuffix(f"@{commit.commit}"), str(at), str(main)}
     return keys
 
 
 def _key(name: str) -> str:
     """What a row of that name is known by; of a branch, by the commit that it was at."""
-    match parse_address(name):
-        case UrlSource(url=url):
-            return str(url_path(url))
-        case HubSource(repo=repo, file=file, revision=revision):
-            return address(repo, file, revision and (commit_of(repo, revision) or revision))
-    repo, _, revision = name.removeprefix(HUB).partition("@")
-    if name.startswith(HUB) and revision:
-        return f"{HUB}{repo}@{commit_of(repo, revision) or revision}"
-    if name.startswith(HUB) and not registry.knows(repo):
-        return name
-    found = registry.resolve(repo)
-    return found.name if found.tag else registry.default_entry(found.model) or found.name
+    match parse(name):
+        case File(path):
+            return str(path)
+        case Address(source):
+            return _key_of(source)
+        case Repository() | Name(repo=str()) as one if one.revision is not None:
+            return str(Repository(str(one.repo), commit_of(str(one.repo), one.revision) or one.revision))
+        case Repository() as repository:
+            return str(repository)
+        case Name(name=known):
+            found = registry.resolve(known)
+            return known if found.tag else registry.default_entry(found.model) or known
 
 
-def _repo(row: Cached) -> str:
-    return "/".join(row.address.removeprefix("hf://").partition("@")[0].split("/")[:2])
+def _key_of(source: HubSource | UrlSource) -> str:
+    if isinstance(source, UrlSource):
+        return str(url_path(source.url))
+    at = source.revision and (commit_of(source.repo, source.revision) or source.revision)
+    return address(source.repo, source.file, at)
 
 
-def _hub(row: Cached) -> bool:
-    return row.address.startswith("hf://")
+def _commit(row: Cached) -> Commit | None:
+    """The commit of the hub's cache that a row belongs to."""
+    found = repository_of(row.address)
+    return None if found is None or found.revision is None else Commit(found.repo, found.revision)

@@ -11,7 +11,7 @@ from vitzoo.checkpoints.save import save
 from vitzoo.errors import TrainingError
 from vitzoo.publish.dialect import ViT, create
 from vitzoo.registry.recipes import Recipe
-from vitzoo.registry.reference import is_file
+from vitzoo.registry.reference import Name, parse, public
 from vitzoo.sources.cache import sha256_of
 from vitzoo.spec import About, Origin, Pool, RelPos
 from vitzoo.train.groups import freeze
@@ -34,8 +34,10 @@ def build(model: Model, recipe: Recipe, classes: tuple[str, ...]) -> ViT:
     if isinstance(model, ViT):
         with TemporaryDirectory() as folder:
             vit = create(save(model, Path(folder) / "model.safetensors"), **changes)
-    elif not recipe.pretrained and is_file(model):
-        raise TrainingError(f"the recipe starts from random weights, and {model} is a file; name a model")
+    elif not recipe.pretrained and not isinstance(parse(model), Name):
+        raise TrainingError(
+            f"the recipe starts from random weights, and {parse(model)} has weights; name a model of the registry"
+        )
     else:
         vit = create(model, pretrained=recipe.pretrained, generator=recipe.seed, **changes)
     if vit.spec.pool is Pool.NONE:
@@ -64,10 +66,10 @@ def origin(model: Model, vit: ViT) -> dict[str, Any]:
     if isinstance(model, ViT):
         return {"model": "a model at hand", "origin": vit.origin, "sha256": {}}
     if vit.load_report is None:
-        return {"model": str(model), "origin": None, "sha256": {}}
+        return {"model": public(str(model)), "origin": None, "sha256": {}}
     place = Path(vit.load_report.source)
     files = sorted(file for file in place.iterdir() if file.is_file()) if place.is_dir() else [place]
-    return {"model": str(model), "origin": vit.origin, "sha256": {file.name: sha256_of(file) for file in files}}
+    return {"model": public(str(model)), "origin": vit.origin, "sha256": {file.name: sha256_of(file) for file in files}}
 
 
 def made(vit: ViT, recipe: Recipe, start: Mapping[str, Any], data: str) -> About:

@@ -137,7 +137,7 @@ def _tests_of_typed(function: ast.FunctionDef) -> list[int]:
                 typed.add(id)
             case ast.For(target=ast.Name(id), iter=ast.Name(names)) if names in typed:
                 typed.add(id)
-            case ast.Call(func=ast.Attribute(attr="partition"), args=[ast.Constant(".")]):
+            case ast.Call(args=[ast.Constant(".")]) | ast.Compare(left=ast.Constant(".")):
                 continue  # `model.tag`, as the registry has it
             case ast.Call(func=ast.Attribute(value=value, attr=attr)) if attr in TESTS_OF_TEXT:
                 lines += [node.lineno] if _is_text_of(value, typed) else []

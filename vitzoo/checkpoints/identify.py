@@ -7,7 +7,6 @@ all that is known. Where these disagree among themselves they are listed and the
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from vitzoo import registry

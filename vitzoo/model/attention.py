@@ -59,17 +59,18 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, place: Place) -> Tensor:
         """(batch, tokens, hidden_dim) -> the same; `place` says where the tokens are."""
-        q, k, v = (
-            part.unflatten(-1, (-1, self.head_dim)).transpose(1, 2) for part in self.qkv(x).split(self.split, -1)
-        )
-        bias = place.bias if self.rel_pos is None else self.rel_pos(place.grid)
+        q, k, v = self.qkv(x).split(self.split, -1)
+        q, k, v = (part.unflatten(-1, (-1, self.head_dim)).transpose(1, 2) for part in (q, k, v))
+        bias = place.bias
+        if self.rel_pos is not None:
+            bias = self.rel_pos(place.grid) if bias is None else self.rel_pos(place.grid) + bias
         x = self.mix(q, k, v, place.turn, bias).transpose(1, 2).flatten(2)
         return self.proj(self.norm(x))  # type: ignore[no-any-return]
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, turn: Turn | None, bias: Tensor | None) -> Tensor:
         """(batch, heads, tokens, head_dim) each -> the values that each head attends to.
 
-        `turn` rotates queries and keys; `bias` (heads, tokens, tokens) is added to the logits.
+        `turn` rotates queries and keys; `bias`, broadcast to (batch, heads, tokens, tokens), is added to the logits.
         """
         q, k = self.q_norm(q), self.k_norm(k)
         if turn is not None:
@@ -106,8 +107,10 @@ class DiffAttention(Attention):
         return (q1 * k1).sum().float(), (q2 * k2).sum().float()
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, turn: Turn | None, bias: Tensor | None) -> Tensor:
-        halves = [(self.q_norm(a), self.k_norm(b)) for a, b in zip(q.chunk(2, -1), k.chunk(2, -1), strict=True)]
-        first, second = (F.scaled_dot_product_attention(a, b, v) for a, b in halves)
+        q1, q2 = q.chunk(2, -1)
+        k1, k2 = k.chunk(2, -1)
+        halves = [(self.q_norm(a), self.k_norm(b)) for a, b in ((q1, k1), (q2, k2))]
+        first, second = (F.scaled_dot_product_attention(a, b, v, attn_mask=bias) for a, b in halves)
         a, b = self.exponents()
         factor = (a.exp() - b.exp() + self.init).to(q.dtype)
         return self.sub_norm(first - factor * second) * (1 - self.init)  # type: ignore[no-any-return]

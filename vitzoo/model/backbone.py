@@ -178,9 +178,9 @@ class Backbone(nn.Module):
             prefix, patches = self.pos_embed(prefix, patches, grid)
         return self.norm_pre(torch.cat([prefix, patches], dim=1)), grid
 
-    def places(self, grid: tuple[int, int]) -> list[Place]:
-        """What each block knows of where its tokens are."""
-        turns = [None] * self.spec.depth if self.rope is None else self.rope(grid)
+    def places(self, grid: tuple[int, int], like: Tensor) -> list[Place]:
+        """What each block knows of where its tokens are, on the device of `like`."""
+        turns = [None] * self.spec.depth if self.rope is None else self.rope(grid, like)
         bias = None if self.rel_pos is None else self.rel_pos(grid)
         return [Place(grid, turn, bias) for turn in turns]
 
@@ -198,7 +198,7 @@ class Backbone(nn.Module):
         """(batch, in_chans, height, width) -> tokens (batch, prefix + patches, hidden_dim)."""
         x, grid = self.embed(x)
         x = self.patch_drop(x)
-        for block, place in zip(self.blocks, self.places(grid), strict=True):
+        for block, place in zip(self.blocks, self.places(grid, x), strict=True):
             x = self.run_block(block, x, place)
         return self.final_norm(x)
 

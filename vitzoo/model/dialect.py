@@ -14,9 +14,9 @@ from vitzoo.model.backbone import Backbone
 from vitzoo.model.head import HEADS
 from vitzoo.model.init import init_weights
 from vitzoo.model.pool import POOLS
-from vitzoo.model.position import RelPosTable
+from vitzoo.model.position import Place, RelPosTable
 from vitzoo.model.resample import resample_patch_kernel, resample_rel_pos, resample_table
-from vitzoo.spec import FinalNorm, Size
+from vitzoo.spec import FinalNorm, Head, Pool, Size
 
 
 class TimmDialect(Backbone):
@@ -61,6 +61,12 @@ class TimmDialect(Backbone):
             "classifier": heads[0] if len(heads) == 1 else tuple(heads),
         }
 
+    @property
+    def feature_info(self) -> list[dict[str, Any]]:
+        """One entry a block, which `FeatureGetterNet` reads: where it is, its channels, its stride."""
+        info = {"num_chs": self.spec.hidden_dim, "reduction": max(self.spec.patch_size)}
+        return [{"module": f"blocks.{number}", **info} for number in range(self.spec.depth)]
+
     def forward_intermediates(
         self,
         x: Tensor,
@@ -70,32 +76,43 @@ class TimmDialect(Backbone):
         stop_early: bool = False,
         output_fmt: str = "NCHW",
         intermediates_only: bool = False,
+        output_dict: bool = False,
+        attn_mask: Tensor | None = None,
+        is_causal: bool = False,
     ) -> Any:
         """The outputs of some blocks: (final tokens, [features]), or the list alone if `intermediates_only`.
 
         `indices` are block numbers (negative from the end), or how many of the last blocks. Features are
         (batch, hidden_dim, rows, columns) with output_fmt "NCHW" or (batch, patches, hidden_dim) with "NLC"; with
         `return_prefix_tokens` each is a pair with the prefix tokens. `norm` applies the final norm to each.
+        `output_dict` names the parts: "image_intermediates", "image_intermediates_prefix", "image_features".
+
+        `attn_mask`, broadcast to (batch, heads, tokens, tokens), is True where a token (row) may see another, or a
+        number that is added to the attention's logits. `is_causal` lets a token see itself and those before it.
         """
         if output_fmt not in ("NCHW", "NLC"):
             raise SpecError(f"output_fmt '{output_fmt}' is unknown; use 'NCHW' or 'NLC'")
         wanted = self._block_numbers(indices)
         x, grid = self.embed(x)
-        places = self.places(grid)[: max(wanted) + 1 if stop_early else None]
+        places = _masked(self.places(grid, x), x, attn_mask, is_causal)
         taken = []
-        for number, (block, place) in enumerate(zip(self.blocks, places, strict=False)):
+        for number, (block, place) in enumerate(zip(self.blocks, places, strict=True)):
+            if stop_early and number > wanted[-1]:
+                break
             x = self.run_block(block, x, place)
             if number in wanted:
                 taken.append(self.final_norm(x) if norm else x)
         prefix = self.num_prefix_tokens
         features = [tokens[:, prefix:] for tokens in taken]
+        prefixes = [tokens[:, :prefix] for tokens in taken] if return_prefix_tokens else []
         if output_fmt == "NCHW":
-            features = [f.transpose(1, 2).reshape(len(f), self.spec.hidden_dim, *grid) for f in features]
-        outputs = (
-            [(f, tokens[:, :prefix]) for f, tokens in zip(features, taken, strict=True)]
-            if return_prefix_tokens
-            else features
-        )
+            shape = (self.spec.hidden_dim, *grid)
+            features = [f.transpose(1, 2).reshape(len(f), *shape).contiguous() for f in features]
+        if output_dict:
+            named = {"image_intermediates": features, "image_intermediates_prefix": prefixes if prefix else None}
+            found = {key: value for key, value in named.items() if value}
+            return found if intermediates_only else found | {"image_features": self.final_norm(x)}
+        outputs = list(zip(features, prefixes, strict=True)) if return_prefix_tokens else features
         return outputs if intermediates_only else (self.final_norm(x), outputs)
 
     def get_intermediate_layers(
@@ -105,11 +122,46 @@ class TimmDialect(Backbone):
         reshape: bool = False,
         return_prefix_tokens: bool = False,
         norm: bool = False,
+        attn_mask: Tensor | None = None,
     ) -> list[Any]:
         """DINO's interface: the outputs of the last `n` blocks, or of the blocks whose numbers `n` holds."""
         return self.forward_intermediates(  # type: ignore[no-any-return]
-            x, n, return_prefix_tokens, norm, output_fmt="NCHW" if reshape else "NLC", intermediates_only=True
+            x,
+            n,
+            return_prefix_tokens,
+            norm,
+            output_fmt="NCHW" if reshape else "NLC",
+            intermediates_only=True,
+            attn_mask=attn_mask,
         )
+
+    def prune_intermediate_layers(
+        self, indices: int | Sequence[int] = 1, prune_norm: bool = False, prune_head: bool = True
+    ) -> list[int]:
+        """Cut the blocks after the last of `indices`, and the final norm or pool and head; returns the block numbers.
+
+        The spec follows: a pruned model is saved and loaded like any other.
+        """
+        wanted = self._block_numbers(indices)
+        old, depth = self.spec, wanted[-1] + 1
+        changes: dict[str, Any] = {
+            "depth": depth,
+            "drop_path_rate": old.drop_path_rate * (depth - 1) / max(old.depth - 1, 1),
+        }
+        if isinstance(old.num_kv_heads, tuple):
+            changes["num_kv_heads"] = old.num_kv_heads[:depth]
+        if prune_norm or (prune_head and old.final_norm is FinalNorm.POOLED):
+            changes["final_norm"] = FinalNorm.NONE
+            self.norm = nn.Identity()
+        if prune_head:
+            changes |= {"num_classes": 0, "pool": Pool.NONE, "head": Head.LINEAR}
+        self.spec = spec = old.replace(**changes)
+        if prune_head:
+            self.pool, self.head, self._labels = POOLS[spec.pool](spec), HEADS[spec.head](spec), None
+        self.blocks = self.blocks[:depth]
+        if self.rope is not None:
+            self.rope.keep(depth)
+        return wanted
 
     def _block_numbers(self, indices: int | Sequence[int] | None) -> list[int]:
         depth = self.spec.depth
@@ -188,3 +240,16 @@ class TimmDialect(Backbone):
             "stem": r"^cls_token|^dist_token|^reg_tokens|^pos_embed|^patch_embed|^norm_pre|^rope|^rel_pos",
             "blocks": r"^blocks\.(\d+)" if coarse else [(r"^blocks\.(\d+)", None), (last, (99999,))],
         }
+
+
+def _masked(places: list[Place], x: Tensor, mask: Tensor | None, is_causal: bool) -> list[Place]:
+    """`places` with a mask of the caller's beside their own bias."""
+    if is_causal and mask is not None:
+        raise SpecError("attn_mask and is_causal exclude each other; give one of them")
+    if is_causal:
+        mask = x.new_ones(x.shape[1], x.shape[1], dtype=torch.bool).tril()
+    if mask is None:
+        return places
+    if mask.dtype is torch.bool:
+        mask = torch.zeros_like(mask, dtype=x.dtype).masked_fill(~mask, float("-inf"))
+    return [place._replace(bias=mask if place.bias is None else place.bias + mask) for place in places]

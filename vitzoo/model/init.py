@@ -69,7 +69,7 @@ def init_weights(model: nn.Module, generator: torch.Generator | int | None = Non
 def init_rotary_(rotary: Rotary, generator: torch.Generator | None) -> None:
     """Mixed: one plane wave a band, turned at random for each block and head (RoPE-ViT, `init_random_2d_freqs`)."""
     if rotary.rope.stored:
-        rotary.periods.copy_(rotary.default_periods(rotary.periods.device))
+        rotary.periods.copy_(rotary.default_periods(rotary.periods))
     if rotary.rope.kind is RopeKind.MIXED:
         _, depth, heads, _ = rotary.freqs.shape
         device = rotary.freqs.device

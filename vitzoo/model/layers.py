@@ -74,7 +74,7 @@ class DropPath(nn.Module):
         if not self.training:
             return x
         keep = 1.0 - self.rate
-        mask = x.new_empty(x.shape[0], *[1] * (x.ndim - 1)).bernoulli_(keep)
+        mask = x.new_empty(x.shape[0], 1, 1).bernoulli_(keep)
         return x * mask / keep
 
     def extra_repr(self) -> str:

@@ -58,7 +58,8 @@ class MapPool(TokenPool):
     def forward(self, x: Tensor) -> Tensor:
         x = x[:, self.first :]
         q = self.q(self.probe).unflatten(-1, (-1, self.head_dim)).transpose(0, 1).expand(x.shape[0], -1, -1, -1)
-        k, v = (part.unflatten(-1, (-1, self.head_dim)).transpose(1, 2) for part in self.kv(x).chunk(2, -1))
+        k, v = self.kv(x).chunk(2, -1)
+        k, v = (part.unflatten(-1, (-1, self.head_dim)).transpose(1, 2) for part in (k, v))
         x = self.proj(F.scaled_dot_product_attention(q, k, v).flatten(1))
         return x + self.fc2(self.act(self.fc1(self.norm(x))))  # type: ignore[no-any-return]
 

@@ -4,12 +4,34 @@ import math
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from vitzoo.errors import SpecError
 from vitzoo.model.layers import NORMS
 from vitzoo.model.resample import resample_rel_pos, resample_table
 from vitzoo.spec import PosEmbed, Resample, Rope, RopeKind, RopePairs, ViTSpec
+
+
+def checked(x: Tensor, in_chans: int, patch_size: tuple[int, int], drop_remainder: bool) -> Tensor:
+    """Pictures (batch, in_chans, height, width) as they are, if they have that shape and the patch divides them."""
+    if x.ndim != 4 or x.shape[1] != in_chans:
+        raise SpecError(f"expected pictures of shape (batch, {in_chans}, height, width), found {tuple(x.shape)}")
+    (height, width), (rows, cols) = x.shape[-2:], patch_size
+    if (height % rows or width % cols) and not drop_remainder:
+        raise SpecError(
+            f"a picture of {height}x{width} pixels is not divisible by the patch of {rows}x{cols}; resize or pad it"
+        )
+    return x
+
+
+def steps(count: int, like: Tensor) -> Tensor:
+    """0, 1, ... as integers (count,), on the device of `like`."""
+    return torch.arange(count, device=like.device)
+
+
+# What asks for sizes stays one call in a graph of torch.fx, whose sizes are not known while it is traced.
+for _name in ("checked", "steps", "resample_table", "resample_rel_pos"):
+    fx.wrap(_name)
 
 
 class PatchConv(nn.Conv2d):
@@ -24,7 +46,8 @@ class PatchEmbed(nn.Module):
 
     def __init__(self, spec: ViTSpec) -> None:
         super().__init__()
-        self.patch_size, self.drop_remainder = spec.patch_size, spec.drop_remainder
+        # Not read from the projection: adapters put a module of their own in its place.
+        self.in_chans, self.patch_size, self.drop_remainder = spec.in_chans, spec.patch_size, spec.drop_remainder
         self.proj = PatchConv(
             spec.in_chans, spec.hidden_dim, spec.patch_size, stride=spec.patch_size, bias=spec.patch_bias
         )
@@ -32,17 +55,7 @@ class PatchEmbed(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """(batch, in_chans, height, width) -> (batch, rows * columns, hidden_dim) and (rows, columns)."""
-        if x.ndim != 4 or x.shape[1] != self.proj.in_channels:
-            raise SpecError(
-                f"expected pictures of shape (batch, {self.proj.in_channels}, height, width), found {tuple(x.shape)}"
-            )
-        height, width = x.shape[-2:]
-        if (height % self.patch_size[0] or width % self.patch_size[1]) and not self.drop_remainder:
-            raise SpecError(
-                f"a picture of {height}x{width} pixels is not divisible by the patch of "
-                f"{self.patch_size[0]}x{self.patch_size[1]}; resize or pad it"
-            )
-        x = self.proj(x)
+        x = self.proj(checked(x, self.in_chans, self.patch_size, self.drop_remainder))
         grid = (x.shape[-2], x.shape[-1])
         x = x.flatten(2).transpose(1, 2)
         return (x if self.norm is None else self.norm(x)), grid
@@ -92,7 +105,7 @@ class RelPosTable(nn.Module):
         """(rows, columns) -> (heads, 1 + patches, 1 + patches), from the token of a row to that of a column."""
         rows, cols = grid
         table = resample_rel_pos(self.grid, grid, self.resample)
-        down, across = (torch.arange(size, device=table.device) for size in grid)
+        down, across = steps(rows, table), steps(cols, table)
         down, across = down[:, None] - down + rows - 1, across[:, None] - across + cols - 1
         patches = table[down[:, None, :, None], across[None, :, None, :]].flatten(0, 1).flatten(1, 2)
         to_patch, from_patch, own = self.prefix.unbind()
@@ -144,22 +157,28 @@ class Rotary(nn.Module):
             self.periods: Tensor
             self.register_buffer("periods", torch.empty(bands))
 
-    def forward(self, grid: tuple[int, int]) -> list[Turn]:
-        """(rows, columns) -> a turn for each block."""
+    def forward(self, grid: tuple[int, int], like: Tensor) -> list[Turn]:
+        """(rows, columns) -> a turn for each block, on the device of `like`."""
         rope = self.rope
-        device = next((t.device for t in (*self.parameters(), *self.buffers())), None)
-        first, second = self.coordinates(grid, device)
+        first, second = self.coordinates(grid, like)
         if rope.kind is RopeKind.MIXED:
             a, b = self.freqs.float()[..., None, :]
             angles = first[:, None] * a + second[:, None] * b  # (depth, heads, patches, head_dim / 2)
-            return [Turn(*pair, rope.pairs) for pair in zip(*self.waves(angles), strict=True)]
+            cos, sin = self.waves(angles)
+            return [Turn(cos[i], sin[i], rope.pairs) for i in range(self.depth)]
         angles = torch.cat([self.scaled(first[:, None]), self.scaled(second[:, None])], -1)
         return [Turn(*self.waves(angles), rope.pairs)] * self.depth
 
-    def coordinates(self, grid: tuple[int, int], device: torch.device | None) -> tuple[Tensor, Tensor]:
+    def keep(self, depth: int) -> None:
+        """Leave out what belongs to the blocks after the first `depth`."""
+        self.depth = depth
+        if self.rope.kind is RopeKind.MIXED:
+            self.freqs = nn.Parameter(self.freqs.detach()[:, :depth].clone(), self.freqs.requires_grad)
+
+    def coordinates(self, grid: tuple[int, int], like: Tensor) -> tuple[Tensor, Tensor]:
         """Row and column of each patch, (patches,) each, columns first where the spec says so."""
         rope = self.rope
-        axes = [torch.arange(size, device=device, dtype=torch.float32) for size in grid]
+        axes = [steps(size, like).float() for size in grid]
         if rope.kind is RopeKind.DINOV3:
             axes = [2.0 * ((axis + 0.5) / size) - 1.0 for axis, size in zip(axes, grid, strict=True)]
         else:
@@ -172,13 +191,13 @@ class Rotary(nn.Module):
     def scaled(self, positions: Tensor) -> Tensor:
         """(patches, 1) -> angles (patches, bands) of one axis."""
         if self.rope.kind is RopeKind.DINOV3:
-            periods = self.periods.float() if self.rope.stored else self.default_periods(positions.device)
+            periods = self.periods.float() if self.rope.stored else self.default_periods(positions)
             return 2 * math.pi * positions / periods
-        return positions * (1.0 / self.default_periods(positions.device))
+        return positions * (1.0 / self.default_periods(positions))
 
-    def default_periods(self, device: torch.device) -> Tensor:
-        """theta^(i / n) for the n bands of an axis."""
-        exponents = torch.arange(self.bands, device=device, dtype=torch.float32) / self.bands
+    def default_periods(self, like: Tensor) -> Tensor:
+        """theta^(i / n) for the n bands of an axis, on the device of `like`."""
+        exponents = steps(self.bands, like).float() / self.bands
         return self.rope.theta**exponents
 
     def waves(self, angles: Tensor) -> tuple[Tensor, Tensor]:
@@ -196,4 +215,4 @@ class Place(NamedTuple):
     grid: tuple[int, int]
     turn: Turn | None
     bias: Tensor | None
-    """(heads, tokens, tokens), where all blocks share it"""
+    """(heads, tokens, tokens), where all blocks share it; a mask of the caller's is added to it"""

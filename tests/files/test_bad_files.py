@@ -20,7 +20,8 @@ from safetensors.torch import save_file
 from torch.serialization import MAGIC_NUMBER, PROTOCOL_VERSION
 
 from vitzoo.errors import WeightsError
-from vitzoo.files import read as files
+from vitzoo.files import safetensors as safetensors_files
+from vitzoo.files import sharded
 from vitzoo.files.read import READERS, open_tensors
 from vitzoo.files.write import write
 
@@ -105,7 +106,7 @@ def test_places_that_hold_no_file(tmp_path: Path) -> None:
             open_tensors(path)
     (tmp_path / "x.h5").touch()
     (tmp_path / "model.safetensors").mkdir()
-    with pytest.raises(WeightsError, match=r"unknown suffix; expected one of \.safetensors"):
+    with pytest.raises(WeightsError, match=r"x.h5 \(0 bytes\) cannot be read as a weights file: it is empty"):
         open_tensors(tmp_path / "x.h5")
     with pytest.raises(WeightsError, match="is a folder; expected a file"):
         open_tensors(tmp_path)
@@ -122,7 +123,7 @@ def test_a_file_that_may_not_be_read(tmp_path: Path, name: str, monkeypatch: pyt
             raise PermissionError(13, "Permission denied")
 
         monkeypatch.setattr(Path, "open", denied)
-        monkeypatch.setattr(files, "safe_open", denied)
+        monkeypatch.setattr(safetensors_files, "safe_open", denied)
         monkeypatch.setattr(zipfile, "ZipFile", denied)
     with pytest.raises(WeightsError, match="cannot be read: Permission denied; check its permissions"):
         open_tensors(path)
@@ -310,7 +311,8 @@ def endless() -> dict[str, Any]:
         (torch.ones(1), "expected names with tensors, found a Tensor"),
         ({}, "expected a mapping from names to tensors"),
         ({"model": {}}, "expected a mapping from names to tensors"),
-        ({"net": {"a": torch.ones(1)}, "lr": 1}, "found besides net, lr; name the entry that holds it (wrapper=...)"),
+        ({"net": {"a": 2}, "lr": 1}, "found besides net, lr"),
+        ({"a": {"w": torch.ones(1)}, "b": {"w": torch.ones(1)}}, "choose one with wrapper='a' or wrapper='b'"),
         ({0: torch.ones(1)}, "expected a mapping from names to tensors"),
         ({"a": torch.ones(1).expand(1 << 40)}, "'a' declares [1099511627776], more than the file could hold"),
         ({"a": torch.eye(3).to_sparse()}, "expected plain tensors"),
@@ -434,6 +436,6 @@ def test_an_index_that_is_none(tmp_path: Path, text: str) -> None:
 
 def test_an_index_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = shards(tmp_path / "x")
-    monkeypatch.setattr(files, "LARGEST_INDEX", 100)
+    monkeypatch.setattr(sharded, "LARGEST_INDEX", 100)
     refused(path, "an index of more than 100 bytes")
     assert sys.getsizeof(path.read_bytes()) > 100

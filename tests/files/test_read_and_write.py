@@ -4,8 +4,11 @@ import argparse
 import errno
 import json
 import os
+import sys
+import types
 from collections import OrderedDict
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +23,13 @@ from transformers import ViTConfig, ViTModel
 import vitzoo
 from vitzoo import ViT
 from vitzoo.errors import WeightsError
-from vitzoo.files import read as files
+from vitzoo.files import tensor_file
 from vitzoo.files.atomic import replacing, replacing_folder
-from vitzoo.files.read import DTYPES, SafetensorsFile, open_tensors
+from vitzoo.files.npz import NpzFile
+from vitzoo.files.pickle import PickleFile
+from vitzoo.files.read import open_tensors
+from vitzoo.files.safetensors import SafetensorsFile
+from vitzoo.files.tensor_file import DTYPES
 from vitzoo.files.write import Planned, write
 from vitzoo.spec import ViTSpec
 
@@ -293,9 +300,9 @@ def test_shards_of_pickles(tmp_path: Path) -> None:
 def test_a_streamed_file_is_mapped_anew(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     tensors = {f"t{number}": torch.randn(8) for number in range(20)}
     path = written(tmp_path / name, tensors)
-    monkeypatch.setattr(files, "WINDOW", 100)  # three tensors
+    monkeypatch.setattr(tensor_file, "WINDOW", 100)  # three tensors
     maps = []
-    for kind in (files.SafetensorsFile, files.PickleFile):
+    for kind in (SafetensorsFile, PickleFile):
         real = kind._map
         monkeypatch.setattr(kind, "_map", lambda self, real=real: (maps.append(1), real(self))[1])
     assert all_same(read(path), tensors)
@@ -312,8 +319,8 @@ def test_stacked_blocks_are_read_once(tmp_path: Path, monkeypatch: pytest.Monkey
     sizes = {"img_size": 32, "patch_size": 8, "hidden_dim": 16, "num_heads": 2, "mlp_dim": 32, "num_classes": 3}
     spec = ViTSpec(**sizes, depth=6, act="gelu_tanh", pos_prefix="none")
     source = vitzoo.save(randomise(ViT(spec)), tmp_path / "source", "big_vision_scan")
-    reads, real = [], files.NpzFile.read
-    monkeypatch.setattr(files.NpzFile, "read", lambda self, key: (reads.append(key), real(self, key))[1])
+    reads, real = [], NpzFile.read
+    monkeypatch.setattr(NpzFile, "read", lambda self, key: (reads.append(key), real(self, key))[1])
     vitzoo.convert(source, tmp_path / "there", "timm", source_layout="big_vision_scan", num_heads=2)
     assert sorted(reads) == sorted(open_tensors(source).shapes)
     back = vitzoo.convert(tmp_path / "there", tmp_path / "back", "big_vision_scan")
@@ -331,7 +338,16 @@ X, Y = {"x": torch.zeros(2)}, {"x": torch.ones(2)}
         ({"model": Y, "optimizer": {"state": {}}, "epoch": 3}, Y, ("optimizer, epoch",)),
         ({"encoder": X, "predictor": X, "target_encoder": Y}, Y, ("encoder, predictor",)),
         ({"state_dict": {"model": Y}}, Y, ()),
-        ({"model": Y, "model_ema": X}, Y, ("model_ema",)),
+        ({"model": X, "model_ema": Y}, Y, ("model",)),
+        ({"state_dict": X, "state_dict_ema": Y, "epoch": 1}, Y, ("state_dict, epoch",)),
+        ({"state_dict": Y, "ema_state_dict": X, "state_dict_ema": None}, Y, ("ema_state_dict, state_dict_ema",)),
+        ({"ema": {"decay": 0.9, "module": Y}, "model": X}, Y, ("model", "decay")),
+        ({"ema": {"decay": 0.9}, "model": Y}, Y, ("ema",)),
+        ({"my_weights": Y, "epoch": 1, "optimizer": {"state": X}}, Y, ("epoch, optimizer",)),
+        ({"wrap": {"model_state": {"net": Y}}}, Y, ()),
+        ({**Y, "epoch": 3, "config": {"lr": 1}}, Y, ("epoch, config",)),
+        ({"model": Y, "best": np.float64(0.9), "rng": np.random.get_state()}, Y, ("best, rng",)),
+        ({"model": Y, "args": argparse.Namespace(out=Path("runs")), "at": datetime.now(tz=UTC)}, Y, ("args, at",)),
         ({"model": torch.ones(1), "x": torch.ones(1)}, {"model": torch.ones(1), "x": torch.ones(1)}, ()),
     ],
 )
@@ -352,9 +368,16 @@ def test_a_named_wrapper(tmp_path: Path) -> None:
         "left aside: student, teacher, epoch",
         "tensors of 'model'",
     )
+    assert all_same(read(tmp_path / "x.pth", wrapper="own.model"), Y)
     for name in ("ema", "epoch"):
-        with pytest.raises(WeightsError, match=f"no state dict named '{name}'; it holds student, teacher, own, epoch$"):
+        choices = "student, teacher, own, own.model"
+        message = f"no state dict named '{name}'; it holds student, teacher, own, epoch; choose one of {choices}$"
+        with pytest.raises(WeightsError, match=message):
             open_tensors(tmp_path / "x.pth", wrapper=name)
+    torch.save({"mine": X, "theirs": Y}, tmp_path / "two.pth")
+    with pytest.raises(WeightsError, match=r"holds 2 state dicts; choose one with wrapper='mine' or wrapper='theirs'$"):
+        open_tensors(tmp_path / "two.pth")
+    assert all_same(read(tmp_path / "two.pth", wrapper="theirs"), Y)
     for name in ("out.safetensors", "out.npz", "out"):
         with pytest.raises(WeightsError, match="has no wrapper 'own': only"):
             open_tensors(written(tmp_path / name), wrapper="own")
@@ -366,3 +389,44 @@ def test_tensors_keep_their_bits_and_need_no_gradient(tmp_path: Path) -> None:
     assert all_same(found, {"p": TENSORS["nan"], "turned": TENSORS["b.weight"].T})
     assert not found["p"].requires_grad
     assert isinstance(open_tensors(written(tmp_path / "x.safetensors")), SafetensorsFile)
+
+
+@pytest.mark.parametrize("kind", [".safetensors", ".npz", ".pth"])
+@pytest.mark.parametrize("name", ["last.ckpt", "model_best.pth.tar", "weights", "x.bin", "x.safetensors"])
+def test_a_file_is_opened_by_its_content(tmp_path: Path, kind: str, name: str) -> None:
+    tensors = {"a": TENSORS["a"]}
+    path = written(tmp_path / f"as{kind}", tensors).rename(tmp_path / name)
+    assert all_same(read(path), tensors)
+
+
+def test_tensors_are_left_out_by_name(tmp_path: Path) -> None:
+    path = written(tmp_path / "x.safetensors", {"a": X["x"], "b.total": X["x"], "b.count": X["x"]})
+    file = open_tensors(path, drop=["b.*"])
+    assert list(file.shapes) == ["a"]
+    assert file.left == dict.fromkeys(["b.total", "b.count"], "left out on purpose: it was named in drop")
+    with pytest.raises(WeightsError, match=r"has no tensor 'b.totl' to leave out; did you mean b.total"):
+        open_tensors(path, drop=["b.totl"])
+
+
+def test_what_other_programs_pickle_is_not_made(tmp_path: Path) -> None:
+    """Their classes get stand-ins: the file is read without those programs, and nothing of them runs."""
+    module = types.ModuleType("omegaconf.dictconfig")
+    kind = type("DictConfig", (), {"__module__": module.__name__, "__qualname__": "DictConfig"})
+    module.DictConfig = kind  # type: ignore[attr-defined]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "omegaconf", types.ModuleType("omegaconf"))
+        patch.setitem(sys.modules, module.__name__, module)
+        config = kind()
+        config.content = {"lr": 0.1}  # type: ignore[attr-defined]
+        torch.save({"state_dict": Y, "hyper_parameters": config}, tmp_path / "x.ckpt")
+    assert all_same(read(tmp_path / "x.ckpt"), Y)
+
+
+def test_a_whole_module_is_refused_with_a_way_that_works(tmp_path: Path) -> None:
+    path, new = tmp_path / "x.pth", tmp_path / "new.pth"
+    torch.save({"model": torch.nn.Linear(2, 2)}, path)
+    with pytest.raises(WeightsError, match=r"asks for torch.nn.modules.linear.Linear. Where you.*found.state_dict"):
+        open_tensors(path)
+    found = torch.load(path, weights_only=False)
+    torch.save(found["model"].state_dict(), new)
+    assert all_same(read(new), found["model"].state_dict())

@@ -12,7 +12,8 @@ from typing import Any
 from vitzoo import registry
 from vitzoo.checkpoints.native import described
 from vitzoo.errors import LayoutError, SpecError, WeightsError
-from vitzoo.files.read import Reading, TensorFile, open_tensors
+from vitzoo.files.read import Reading, open_tensors
+from vitzoo.files.tensor_file import TensorFile
 from vitzoo.layouts.beside import Beside, read_beside
 from vitzoo.layouts.detect import Shown, detect
 from vitzoo.layouts.layout import Layout

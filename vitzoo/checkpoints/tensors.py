@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vitzoo.errors import WeightsError
-from vitzoo.files.read import TensorFile
+from vitzoo.files.tensor_file import TensorFile
 from vitzoo.layouts.layout import Layout
 from vitzoo.layouts.placement import view
 from vitzoo.layouts.rules import Part, Step
@@ -43,7 +43,7 @@ class NativeTensors:
         self.keys = {**placed.names, **{key: key for key in placed.strange}}
         shapes = {name: file.shapes[key] for name, key in self.keys.items()}
         dropped = self.binding.check(shapes, str(file.path))
-        self.dropped = {**placed.left, **{self.keys[name]: reason for name, reason in dropped.items()}}
+        self.dropped = {**file.left, **placed.left, **{self.keys[name]: reason for name, reason in dropped.items()}}
         self._refuse_integers()
         for name in () if blank else self.binding.fixed:
             self.binding.check_fixed(name, file.read(self.keys[name]), str(file.path))

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from vitzoo.errors import WeightsError
 from vitzoo.files.atomic import replacing, replacing_folder
-from vitzoo.files.read import DTYPES, INDEX, NUMPY_DTYPES
+from vitzoo.files.sharded import INDEX
+from vitzoo.files.tensor_file import DTYPES, NUMPY_DTYPES
 from vitzoo.spec import Shape
 
 Planned = Mapping[str, tuple[Shape, torch.dtype]]

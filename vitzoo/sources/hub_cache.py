@@ -10,7 +10,7 @@ from pathlib import Path
 
 from vitzoo.errors import WeightsError
 from vitzoo.files.atomic import replacing
-from vitzoo.files.read import INDEX, read_index
+from vitzoo.files.sharded import INDEX, read_index
 from vitzoo.registry.reference import address
 from vitzoo.sources.failures import Mismatch, NotCached, explained
 from vitzoo.sources.promise import Held, Promise

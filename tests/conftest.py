@@ -15,6 +15,7 @@ import pytest
 from hypothesis import settings
 from loopback_hub import LoopbackHub
 from loopback_hub.client import use
+from proving import *  # noqa: F403  the hooks and the fixture that hold the marks to what they say
 
 settings.register_profile("vitzoo", deadline=None, derandomize=True)
 settings.load_profile("vitzoo")

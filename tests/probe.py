@@ -1,6 +1,7 @@
 """A tiny model under many addresses of a loopback hub, and this process set up to know that hub alone."""
 
 import json
+import multiprocessing
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny
 import torch
 import yaml
 from huggingface_hub import close_session, constants
@@ -25,15 +27,7 @@ from vitzoo.spec import ViTSpec
 REPO, FILE = "org/probe", "model.safetensors"
 WEIGHTS = f"*/{FILE}"
 NAME = "vit_probe.hub"
-FIELDS = {
-    "img_size": 16,
-    "patch_size": 8,
-    "hidden_dim": 24,
-    "depth": 2,
-    "num_heads": 3,
-    "mlp_dim": 40,
-    "num_classes": 5,
-}
+FIELDS = {**tiny.FIELDS, "img_size": 16}
 SPEC = ViTSpec.parse(FIELDS, "the probe")
 
 
@@ -55,6 +49,23 @@ def is_probe(model: ViT, seed: int = 0) -> bool:
     """Whether a model holds exactly the tensors that were published."""
     found, wanted = model.state_dict(), state(seed)
     return found.keys() == wanted.keys() and all(torch.equal(found[key], wanted[key]) for key in wanted)
+
+
+def race(count: int) -> None:
+    """Let so many processes create the same model at once; torch is imported once, before they part."""
+    context = multiprocessing.get_context("fork")
+    barrier, results = context.Barrier(count), context.Queue()
+
+    def create() -> None:
+        barrier.wait()
+        results.put(is_probe(vitzoo.create(NAME, pretrained=True)))
+
+    processes = [context.Process(target=create) for _ in range(count)]
+    for process in processes:
+        process.start()
+    print(sum(results.get(timeout=120) for _ in processes))
+    for process in processes:
+        process.join()
 
 
 def write_registry(path: Path, *sources: Mapping[str, Any]) -> Path:

@@ -5,14 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
+from tiny import SMALLEST, disturb
 
 import vitzoo
 from vitzoo.train.finetuning import finetune
 
 CLASSES = ("blue", "green", "red")
-SPEC = {"img_size": 16, "patch_size": 8, "hidden_dim": 16, "depth": 2, "num_heads": 2, "mlp_dim": 32, "num_classes": 7}
+SPEC = {**SMALLEST, "depth": 2, "num_classes": 7}
 
 
 def write_pictures(folder: Path, per_class: int = 10, classes: Sequence[str] = CLASSES) -> Path:
@@ -30,10 +30,7 @@ def write_pictures(folder: Path, per_class: int = 10, classes: Sequence[str] = C
 def write_model(path: Path, **fields: Any) -> Path:
     """A tiny native file with random weights in every parameter, so that each gradient counts."""
     model = vitzoo.create(vitzoo.ViTSpec(**{**SPEC, **fields}), generator=0)
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
+    disturb(model, 0.05)
     model.license = "apache-2.0"
     return vitzoo.save(model, path)
 

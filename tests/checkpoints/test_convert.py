@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+import tiny
 import torch
 from safetensors.torch import load_file, save_file
-from timm_peer import randomise
 from torch import Tensor
 
 import vitzoo
@@ -14,9 +14,9 @@ from vitzoo import ViT
 from vitzoo.cli import main
 from vitzoo.errors import LayoutError, SpecError, WeightsError
 from vitzoo.files.read import open_tensors
-from vitzoo.spec import Origin, ViTSpec
+from vitzoo.spec import Origin
 
-SPEC = ViTSpec(img_size=32, patch_size=8, hidden_dim=48, depth=2, num_heads=3, mlp_dim=96, num_classes=5)
+SPEC = tiny.spec(hidden_dim=48, mlp_dim=96)
 LABELS = ("ant", "bee", "cat", "dog", "eel")
 # Layouts that can hold the plain ViT; Google's code computes the tanh form of GELU.
 PLAIN = ("vitzoo", "timm", "huggingface", "torchvision", "dino", "mae", "deit")
@@ -25,7 +25,7 @@ FLAX = ("google", "google_linen", "big_vision", "big_vision_scan")
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    model = randomise(ViT(SPEC))
+    model = tiny.randomise(ViT(SPEC))
     model.about = model.about.replace(labels=LABELS, license="apache-2.0", origin=Origin(note="a test"))
     return vitzoo.save(model, tmp_path_factory.mktemp("source") / "model")
 
@@ -39,6 +39,11 @@ def same_bits(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) and a[key].dtype == b[key].dtype for key in a)
 
 
+@pytest.mark.proves(
+    layout=("vitzoo", "timm", "hf_vit", "torchvision", "dino", "mae", "deit"),
+    against="native files, after `convert` there and back",
+    tolerance="bit for bit",
+)
 @pytest.mark.parametrize("layout", PLAIN)
 def test_there_and_back(source: Path, tmp_path: Path, layout: str) -> None:
     there = vitzoo.convert(source, tmp_path / "there", layout)
@@ -52,6 +57,9 @@ def test_there_and_back(source: Path, tmp_path: Path, layout: str) -> None:
     assert all(len(digest) == 64 for digest in there.sha256.values())
 
 
+@pytest.mark.proves(
+    layout=("google", "google_linen"), against="native files, after `convert` there and back", tolerance="bit for bit"
+)
 @pytest.mark.parametrize("layout", FLAX)
 def test_there_and_back_with_the_activation_of_flax(source: Path, tmp_path: Path, layout: str) -> None:
     with pytest.raises(LayoutError, match=r"act is gelu, and layout '.*' has act gelu_tanh"):
@@ -91,7 +99,7 @@ def test_dtype_shards_and_the_report(source: Path, tmp_path: Path) -> None:
 
 
 def test_what_is_dropped_is_named(tmp_path: Path) -> None:
-    model = randomise(ViT(SPEC.replace(reg_tokens=4)))
+    model = tiny.randomise(ViT(SPEC.replace(reg_tokens=4)))
     path = vitzoo.save(model, tmp_path / "registers")
     with pytest.raises(LayoutError, match=r"reg_tokens is 4, and layout 'torchvision' has reg_tokens 0"):
         vitzoo.convert(path, tmp_path / "tv.pth", "torchvision")

@@ -10,11 +10,12 @@ from typing import Any
 import huggingface_hub.constants
 import pytest
 import timm
+import tiny
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from timm.layers import resample_patch_embed
-from torch import Tensor, nn
+from torch import Tensor
 
 import vitzoo.files.write
 from vitzoo import ViT, create, registry
@@ -25,20 +26,12 @@ from vitzoo.layouts.tables import get_layout
 from vitzoo.model.resample import resample_table
 from vitzoo.registry import index
 from vitzoo.registry.describe import count_parameters
-from vitzoo.spec import About, Origin, Preprocessing, QKVBias, Resample, Result, ViTSpec
+from vitzoo.spec import About, Origin, Preprocessing, QKVBias, Resample, Result
 
 NAME = "vit_ti16.augreg_in21k_ft_in1k"
 TIMM_NAME = "vit_tiny_patch16_224.augreg_in21k_ft_in1k"
-TINY = ViTSpec(img_size=32, patch_size=8, hidden_dim=24, depth=2, num_heads=3, mlp_dim=40, num_classes=5)
+TINY = tiny.spec()
 X = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(1))
-
-
-def randomise(model: nn.Module, seed: int = 0, std: float = 0.3) -> Any:
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.normal_(std=std, generator=generator)
-    return model.eval()
 
 
 def put_into_cache(folder: Path, repo: str, state: dict[str, Tensor]) -> Path:
@@ -54,7 +47,7 @@ def put_into_cache(folder: Path, repo: str, state: dict[str, Tensor]) -> Path:
 
 @pytest.fixture(scope="module")
 def state() -> dict[str, Tensor]:
-    return randomise(timm.create_model("vit_tiny_patch16_224"), std=0.05).state_dict()
+    return tiny.randomise(timm.create_model("vit_tiny_patch16_224"), std=0.05).state_dict()
 
 
 @pytest.fixture(scope="module")
@@ -310,7 +303,7 @@ def test_a_hub_id_with_a_revision(
     assert known.origin.startswith(f"{NAME} from hf://")
     with pytest.raises(WeightsError, match="is not in the cache"):
         create(f"hf-hub:timm/{TIMM_NAME}@another", pretrained=True)
-    small = randomise(create(TINY))
+    small = tiny.randomise(create(TINY))
     own = save(small, tmp_path / "own")
     home = tmp_path / "models--me--mine" / "snapshots" / ("0" * 40)
     home.mkdir(parents=True)
@@ -360,7 +353,7 @@ def test_a_file_of_other_classes_is_an_error(
     ],
 )
 def test_a_change_that_weights_cannot_follow(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
-    path = save(randomise(ViT(TINY)), tmp_path / "tiny")
+    path = save(tiny.randomise(ViT(TINY)), tmp_path / "tiny")
     with pytest.raises(WeightsError, match=message) as error:
         create(path, **changes)
     assert "\n" not in str(error.value)
@@ -403,7 +396,7 @@ ABOUT = About(
 
 @pytest.fixture
 def model() -> ViT:
-    return randomise(ViT(TINY, ABOUT))
+    return tiny.randomise(ViT(TINY, ABOUT))
 
 
 def test_a_native_file_needs_nothing_else(tmp_path: Path, model: ViT) -> None:

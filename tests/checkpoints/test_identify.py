@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import timm
 import torch
+from peers.timm import spec_fields
 from safetensors.torch import save_file
-from timm_peer import randomise, spec_fields
+from tiny import randomise
 
 import vitzoo
 import vitzoo.model.resample
@@ -138,7 +139,7 @@ def test_broken_configuration_beside_a_checkpoint(mystery: Path) -> None:
         vitzoo.create(mystery)
 
 
-def test_pitfall_08_a_square_table_is_not_read_as_a_rectangle(mystery: Path, peer: torch.nn.Module) -> None:
+def test_a_square_table_is_not_read_as_a_rectangle(mystery: Path, peer: torch.nn.Module) -> None:
     """8x8 patches and 4x16 are as many: the caller's size is a wish, and the table is resampled for it."""
     model = vitzoo.create(mystery, layout="timm", **HIDDEN, img_size=(64, 256))
     assert model.load_report.counts["resampled"] == 1

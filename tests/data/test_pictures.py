@@ -12,6 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from tiny import SMALLEST
 
 import vitzoo
 from vitzoo.data.open import open_splits
@@ -23,7 +24,7 @@ from vitzoo.registry.recipes import Recipe
 from vitzoo.train.augment import training_transform
 from vitzoo.train.datamodule import EpochSampler, PictureData
 
-SPEC = vitzoo.ViTSpec(img_size=16, patch_size=8, hidden_dim=16, depth=1, num_heads=2, mlp_dim=16, num_classes=2)
+SPEC = vitzoo.ViTSpec(**SMALLEST)
 Pixels = np.ndarray
 
 

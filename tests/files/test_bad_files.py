@@ -59,6 +59,11 @@ def refused(path: Path, *words: str) -> str:
 # --- something else altogether, of every kind ---
 
 
+@pytest.mark.proves(
+    claim="damaged and hostile files, among them pickles that would run code",
+    against="files cut, forged and armed",
+    tolerance="one clear error each",
+)
 @pytest.mark.parametrize("suffix", READERS)
 @pytest.mark.parametrize(
     ("content", "words"),
@@ -268,6 +273,12 @@ def test_npz_with_a_flipped_byte(tmp_path: Path, name: str) -> None:
 # --- pth ---
 
 
+@pytest.mark.proves(promise="No code from weights, no path from the network", against="pickles that would run code")
+@pytest.mark.proves(
+    claim="damaged and hostile files, among them pickles that would run code",
+    against="files cut, forged and armed",
+    tolerance="one clear error each",
+)
 @pytest.mark.parametrize("zipped", [True, False])
 @pytest.mark.parametrize("wrap", [lambda x: x, lambda x: {"model": x}, lambda x: {"model": TENSORS, "optimizer": [x]}])
 def test_a_pickle_that_runs_code_does_not_run(tmp_path: Path, wrap: Callable[[Any], Any], zipped: bool) -> None:

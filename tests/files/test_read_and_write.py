@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from timm_peer import randomise
+from tiny import randomise
 from torch import Tensor
 from transformers import ViTConfig, ViTModel
 

@@ -5,13 +5,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tiny import SMALLEST
 
 import vitzoo
 from tools import drift
 from tools.docs.__main__ import main, pages
-from tools.docs.evidence import RUNS, UNTESTED, VERSIONS, Run
-from tools.docs.layouts import beside
+from tools.docs.layouts import VERSIONS, beside, layouts_page
 from tools.docs.models import families, from_timm, models_of
+from tools.docs.sections import with_sections
+from tools.proofs import Proof, WrongMark, collect, known, wrong_proofs
 from vitzoo import ViT, registry
 from vitzoo.layouts.tables import LAYOUTS
 from vitzoo.markdown import table
@@ -20,11 +22,7 @@ from vitzoo.spec import ViTSpec
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-SPEC = ViTSpec(img_size=16, patch_size=8, hidden_dim=16, depth=1, num_heads=2, mlp_dim=16, num_classes=3)
-
-
-def named(text: str) -> list[str]:
-    return re.findall(r"`([^`]+)`", text)
+SPEC = ViTSpec(**SMALLEST)
 
 
 @pytest.fixture(scope="module")
@@ -44,24 +42,24 @@ def test_check_sees_a_page_that_differs_is_missing_or_left_over(
 ) -> None:
     assert main([], tmp_path) == 0
     assert main(["--check"], tmp_path) == 0
-    (tmp_path / "models.md").write_text("mine")
-    (tmp_path / "layouts.md").unlink()
-    (tmp_path / "families" / "gone.md").write_text("")
+    (tmp_path / "docs" / "models.md").write_text("mine")
+    (tmp_path / "docs" / "layouts.md").unlink()
+    (tmp_path / "docs" / "families" / "gone.md").write_text("")
     capsys.readouterr()
     assert main(["--check"], tmp_path) == 1
     told = capsys.readouterr().out
     assert [name in told for name in ("models.md", "layouts.md", "gone.md", "vit.md")] == [True, True, True, False]
     assert main([], tmp_path) == 0
     assert main(["--check"], tmp_path) == 0
-    assert not (tmp_path / "families" / "gone.md").exists()
+    assert not (tmp_path / "docs" / "families" / "gone.md").exists()
 
 
 def test_every_model_and_every_weights_entry_has_a_row(written: dict[str, str]) -> None:
     assert {name for family in families() for name in models_of(family)} == set(registry.list_models())
     for name in registry.list_models():
-        assert written["models.md"].count(f"\n| `{name}` |") == 1
+        assert written["docs/models.md"].count(f"\n| `{name}` |") == 1
     for family in families():
-        page = written[f"families/{family.family}.md"]
+        page = written[f"docs/families/{family.family}.md"]
         for name in models_of(family):
             assert all(page.count(f"\n| `{full}` |") == 1 for full in registry.list_pretrained(f"{name}.*"))
 
@@ -70,7 +68,7 @@ def test_every_family_says_what_it_is(written: dict[str, str]) -> None:
     for family in families():
         assert family.title, family.family
         assert family.about, family.family
-        assert family.about.strip() in written[f"families/{family.family}.md"]
+        assert family.about.strip() in written[f"docs/families/{family.family}.md"]
 
 
 def test_tables_have_as_many_cells_as_columns(written: dict[str, str]) -> None:
@@ -129,10 +127,7 @@ def test_entries_said_to_be_timms_are_compared_with_timm() -> None:
 
 
 def test_every_layout_has_a_row(written: dict[str, str]) -> None:
-    covered = {name for run in RUNS for name in run.layouts}
-    assert covered | UNTESTED.keys() == LAYOUTS.keys()
-    assert not covered & UNTESTED.keys()
-    overview, _, rest = written["layouts.md"].partition("## What was compared")
+    overview, _, rest = written["docs/layouts.md"].partition("## What was compared")
     runs, _, holds = rest.partition("## What each holds")
     for name in LAYOUTS:
         assert f"\n| `{name}` |" in overview
@@ -140,14 +135,52 @@ def test_every_layout_has_a_row(written: dict[str, str]) -> None:
         assert f"`{name}`" in holds
 
 
-@pytest.mark.parametrize("run", RUNS, ids=lambda run: f"{run.layouts[0]}-{run.test}")
-def test_what_a_run_names_is_in_its_test(run: Run) -> None:
-    text = (ROOT / "tests" / run.test).read_text(encoding="utf-8")
-    assert named(run.judge)
-    for name in named(run.judge):
-        assert re.search(rf"\b{re.escape(name)}\b", text), f"{run.test} does not name {name}"
-    parity = (ROOT / "tests" / "layout_parity.py").read_text(encoding="utf-8") if "layout_parity" in text else ""
-    assert all(number in text + parity for number in re.findall(r"\d+e-\d+", run.tolerance))
+def test_everything_is_proved_by_a_test() -> None:
+    assert wrong_proofs() == []
+
+
+@pytest.mark.parametrize("subject", known())
+def test_what_no_test_proves_is_found_and_shown(subject: str) -> None:
+    """The control: the marks of one layout, policy or promise taken away."""
+    name = known()[subject][-1]
+    rest = [proof for proof in collect() if (proof.subject, proof.name) != (subject, name)]
+    page = {"layout": "docs/layouts.md", "promise": "docs/sources.md"}.get(subject, "docs/resampling.md")
+    text = layouts_page(rest) if subject == "layout" else with_sections(Path(page), rest)
+    shown = re.search(rf"^.*{re.escape(name)}.*\*\*no test\*\*.*$", text, re.MULTILINE)
+    assert shown, name
+    assert text != (ROOT / page).read_text(encoding="utf-8")
+
+
+def marked(folder: Path, mark: str) -> Path:
+    (folder / "test_one.py").write_text(f"NAMES = ('vitzoo', 'timm')\n\n\n{mark}\ndef test_it() -> None: ...\n")
+    return folder
+
+
+def test_a_mark_is_read_without_running_the_test(tmp_path: Path) -> None:
+    marked(tmp_path, "@pytest.mark.proves(layout=(*NAMES, 'dino'), against='all ' 'of it', tolerance='1e-5')")
+    proof = Proof("layout", "vitzoo", "all of it", "1e-5", "test_one.py", "test_it")
+    assert collect(tmp_path) == tuple(proof._replace(name=name) for name in ("vitzoo", "timm", "dino"))
+    unproved = wrong_proofs(tmp_path, {"layout": ("vitzoo", "timm", "dino", "mae")})
+    assert unproved == ["no test proves layout 'mae'; mark one with pytest.mark.proves(layout=...)"]
+    wrong = wrong_proofs(tmp_path, {"layout": ("vitzoo", "timm")})
+    assert wrong == ["tests/test_one.py: test_it proves layout 'dino', which there is not"]
+
+
+@pytest.mark.parametrize(
+    ("mark", "message"),
+    [
+        ("@pytest.mark.proves(layout='timm')", "expected one of layout, .*then against"),
+        ("@pytest.mark.proves(layout='timm', policy='timm', against='x')", "expected one of layout"),
+        ("@pytest.mark.proves('timm', against='x')", "expected one of layout"),
+        ("@pytest.mark.proves(layout='timm', against='x', tolerence='1')", "expected one of layout"),
+        ("@pytest.mark.proves(layout=list(LAYOUTS), against='x')", "write the value out.*list"),
+        ("pytestmark = pytest.mark.proves(layout='timm', against='x')\n", "stands elsewhere than on a test"),
+    ],
+)
+def test_a_mark_that_says_nothing_is_an_error(mark: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(WrongMark, match=rf"tests/test_one.py.*{message}"):
+        collect(marked(tmp_path, mark))
+    assert len(wrong_proofs(tmp_path)) == 1
 
 
 def test_versions_are_not_above_those_installed() -> None:

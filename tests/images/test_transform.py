@@ -81,6 +81,11 @@ def picture() -> Image.Image:
 # The same pixels as timm
 
 
+@pytest.mark.proves(
+    claim="preprocessing of any picture: grey, CMYK, palette, alpha, EXIF",
+    against="timm's eval transform",
+    tolerance="bit for bit",
+)
 @pytest.mark.parametrize("name", [*SYNTHETIC, *map(str, PHOTOS)], ids=lambda name: Path(name).stem)
 def test_pixels_equal_timm(name: str) -> None:
     picture = open_as_timm_users_do(name)
@@ -281,6 +286,11 @@ MODE_FILES: dict[str, Callable[[Image.Image, Path], Path]] = {
 }
 
 
+@pytest.mark.proves(
+    claim="preprocessing of any picture: grey, CMYK, palette, alpha, EXIF",
+    against="Pillow's `convert`",
+    tolerance="bit for bit",
+)
 @pytest.mark.parametrize("in_chans", [1, 3])
 @pytest.mark.parametrize("kind", MODE_FILES)
 def test_load_image_equals_convert(kind: str, in_chans: int, picture: Image.Image, tmp_path: Path) -> None:

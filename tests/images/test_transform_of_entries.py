@@ -24,6 +24,7 @@ def kinds() -> dict[tuple[tuple[int, int], Preprocessing], str]:
     return found
 
 
+@pytest.mark.proves(claim="preprocessing of every entry", against="timm's eval transform", tolerance="bit for bit")
 @pytest.mark.parametrize("name", kinds().values())
 def test_pixels_are_timms(name: str) -> None:
     spec, how = registry.entry_spec(name), registry.weights_entry(name).preprocessing

@@ -5,11 +5,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tiny
 import torch
-from flax_vit import LINEN, forward, parameters, sincos2d
 from hypothesis import given
 from hypothesis import strategies as st
-from npz_files import assert_same_arrays, native, read, write
+from peers.flax_vit import LINEN, forward, parameters, sincos2d
+from peers.npz import assert_same_arrays, native, read, write
 from timm.models.vision_transformer import VisionTransformer
 
 from vitzoo.errors import LayoutError
@@ -24,18 +25,7 @@ NO_TOKEN = {"class_token": False, "pos_prefix": "none"}
 
 
 def spec(**changes: Any) -> ViTSpec:
-    fields: dict[str, Any] = {
-        "img_size": (16, 24),
-        "patch_size": 8,
-        "hidden_dim": 24,
-        "depth": 2,
-        "num_heads": 3,
-        "mlp_dim": 40,
-        "num_classes": 5,
-        "act": "gelu_tanh",
-        "pos_prefix": "none",
-    }
-    return ViTSpec.parse(fields | changes, "test")
+    return tiny.spec(**{"img_size": (16, 24), "act": "gelu_tanh", "pos_prefix": "none", **changes})
 
 
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -61,6 +51,16 @@ def close(found: torch.Tensor, expected: torch.Tensor) -> None:
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.proves(
+    layout=("big_vision", "big_vision_scan"),
+    against="a numpy reference on the stored arrays, `peers.flax_vit`",
+    tolerance="1e-5, tensors bit for bit",
+)
+@pytest.mark.proves(
+    claim="Google's and big_vision's `.npz`",
+    against="a reference in numpy, compared once with flax 0.12.8",
+    tolerance="1e-5, tensors bit for bit",
+)
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("prefix", ["", "params/", "params/img/", "img/", "opt/target/"])
 @pytest.mark.parametrize("scan", [False, True])
@@ -86,6 +86,9 @@ def test_control_a_swap_is_noticed(tmp_path: Path, scan: bool) -> None:
         close(model(X), reference(stored))
 
 
+@pytest.mark.proves(
+    layout=("big_vision", "big_vision_scan"), against="timm `VisionTransformer` by `load_pretrained`", tolerance="1e-5"
+)
 @pytest.mark.parametrize("case", ["tok", "gap", "map", "map with head"])
 @pytest.mark.parametrize("scan", [False, True])
 def test_timm_reads_our_file(tmp_path: Path, case: str, scan: bool) -> None:
@@ -94,13 +97,7 @@ def test_timm_reads_our_file(tmp_path: Path, case: str, scan: bool) -> None:
     model = read(tmp_path / "in.npz", layout, own)
     write(tmp_path / "out.npz", layout, model)
     timm = VisionTransformer(
-        img_size=(16, 24),
-        patch_size=8,
-        embed_dim=24,
-        depth=2,
-        num_heads=3,
-        mlp_ratio=40 / 24,
-        num_classes=own.num_classes,
+        **tiny.timm_arguments(img_size=(16, 24), num_classes=own.num_classes),
         act_layer="gelu_tanh",
         class_token=own.class_token,
         no_embed_class=True,
@@ -111,7 +108,7 @@ def test_timm_reads_our_file(tmp_path: Path, case: str, scan: bool) -> None:
     close(timm(X), model(X))
 
 
-def test_pitfall_13_the_table_is_big_visions_and_no_other(tmp_path: Path) -> None:
+def test_the_fixed_table_is_big_visions_and_no_other(tmp_path: Path) -> None:
     own = spec(**CASES["sincos2d"][1])
     table = big_vision.sincos2d(own)
     close(table, torch.from_numpy(sincos2d(2, 3, 24))[0].float())
@@ -125,7 +122,7 @@ def test_pitfall_13_the_table_is_big_visions_and_no_other(tmp_path: Path) -> Non
         binding.export_all(tensors)
 
 
-def test_pitfall_19_bfloat16_is_a_two_byte_void(tmp_path: Path) -> None:
+def test_bfloat16_is_read_from_a_two_byte_void(tmp_path: Path) -> None:
     stored = file_of("map")
     halves = {key: torch.from_numpy(value).bfloat16() for key, value in stored.items()}
     np.savez(tmp_path / "in.npz", **{key: half.view(torch.int16).numpy().view("V2") for key, half in halves.items()})
@@ -133,7 +130,7 @@ def test_pitfall_19_bfloat16_is_a_two_byte_void(tmp_path: Path) -> None:
     close(model(X), reference({key: half.float().numpy() for key, half in halves.items()}))
 
 
-def test_pitfall_23_flexivit_has_two_routes(tmp_path: Path) -> None:
+def test_flexivit_is_resampled_by_two_policies(tmp_path: Path) -> None:
     stored = file_of("tok")
     np.savez(tmp_path / "in.npz", **stored)
     model = read(tmp_path / "in.npz", BY_NAME["big_vision"], spec())
@@ -149,6 +146,11 @@ def test_pitfall_23_flexivit_has_two_routes(tmp_path: Path) -> None:
             close(model(x), torch.from_numpy(resized).float())
 
 
+@pytest.mark.proves(
+    layout="big_vision_naflex",
+    against="the same reference, arrays reshaped, at the table's grid",
+    tolerance="1e-5, tensors bit for bit",
+)
 def test_naflex_keeps_flat_patches_and_the_grid(tmp_path: Path) -> None:
     """Dense over (row, column, channel) of a patch: the same numbers as the convolution on the table's own grid."""
     stored = file_of("map")
@@ -177,6 +179,7 @@ def test_what_cannot_be_written(changes: dict[str, Any], message: str) -> None:
         BY_NAME["big_vision"].bind(spec(**changes), writing=True)
 
 
+@pytest.mark.proves(layout="big_vision_naflex_scan", against="import of export alone", tolerance="bit for bit")
 @given(
     name=st.sampled_from(sorted(BY_NAME)),
     depth=st.integers(1, 3),

@@ -5,11 +5,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tiny
 import torch
-from flax_vit import GOOGLE, LINEN, forward, parameters
 from hypothesis import given
 from hypothesis import strategies as st
-from npz_files import assert_same_arrays, native, read, write
+from peers.flax_vit import GOOGLE, LINEN, forward, parameters
+from peers.npz import assert_same_arrays, native, read, write
 from timm.models.vision_transformer import VisionTransformer
 
 from vitzoo.errors import LayoutError
@@ -22,17 +23,7 @@ X = torch.randn(2, 3, 16, 24, generator=torch.Generator().manual_seed(1))
 
 
 def spec(**changes: Any) -> ViTSpec:
-    fields: dict[str, Any] = {
-        "img_size": (16, 24),
-        "patch_size": 8,
-        "hidden_dim": 24,
-        "depth": 2,
-        "num_heads": 3,
-        "mlp_dim": 40,
-        "num_classes": 5,
-        "act": "gelu_tanh",
-    }
-    return ViTSpec.parse(fields | changes, "test")
+    return tiny.spec(**{"img_size": (16, 24), "act": "gelu_tanh", **changes})
 
 
 def token_file(**changes: Any) -> dict[str, np.ndarray]:
@@ -48,6 +39,16 @@ CASES: dict[str, tuple[dict[str, np.ndarray], dict[str, Any]]] = {
 }
 
 
+@pytest.mark.proves(
+    layout=("google", "google_linen"),
+    against="a numpy reference on the stored arrays, `peers.flax_vit`",
+    tolerance="1e-5, tensors bit for bit",
+)
+@pytest.mark.proves(
+    claim="Google's and big_vision's `.npz`",
+    against="a reference in numpy, compared once with flax 0.12.8",
+    tolerance="1e-5, tensors bit for bit",
+)
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("prefix", ["", "opt/target/"])
 @pytest.mark.parametrize("linen", [False, True])
@@ -77,6 +78,8 @@ def test_control_a_swap_is_noticed(tmp_path: Path, pair: tuple[str, str]) -> Non
         torch.testing.assert_close(model(X), expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.proves(layout="google", against="timm `VisionTransformer` by `load_pretrained`", tolerance="1e-5")
+@pytest.mark.proves(claim="Google's and big_vision's `.npz`", against="timm's npz reader", tolerance="1e-5")
 @pytest.mark.parametrize("case", ["token", "gap"])
 def test_timm_reads_our_file(tmp_path: Path, case: str) -> None:
     stored, fields = CASES[case]
@@ -85,13 +88,7 @@ def test_timm_reads_our_file(tmp_path: Path, case: str) -> None:
     write(tmp_path / "out.npz", BEFORE_LINEN, model)
     gap = case == "gap"
     timm = VisionTransformer(
-        img_size=(16, 24),
-        patch_size=8,
-        embed_dim=24,
-        depth=2,
-        num_heads=3,
-        mlp_ratio=40 / 24,
-        num_classes=5,
+        **tiny.timm_arguments(img_size=(16, 24)),
         act_layer="gelu_tanh",
         class_token=not gap,
         global_pool="avg" if gap else "token",
@@ -120,7 +117,7 @@ def test_head_without_classes_is_dropped_and_one_with_classes_is_not(tmp_path: P
         read(tmp_path / "4.npz", BEFORE_LINEN, spec(num_classes=0))
 
 
-def test_pitfall_01_the_gelu_is_the_tanh_form(tmp_path: Path) -> None:
+def test_googles_gelu_is_the_tanh_form(tmp_path: Path) -> None:
     stored, _ = CASES["token"]
     np.savez(tmp_path / "in.npz", **stored)
     tanh, exact = (read(tmp_path / "in.npz", BEFORE_LINEN, spec(act=act)) for act in ("gelu_tanh", "gelu"))

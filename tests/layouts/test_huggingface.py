@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny
 import torch
 import transformers as hf
+from peers.huggingface import CONFIG, PEERS, compare, saved
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -22,74 +24,7 @@ from vitzoo.layouts.tables import get_layout
 from vitzoo.model.resample import Resample
 from vitzoo.spec import About, Preprocessing, ViTSpec
 
-TINY = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
-TINY |= {"image_size": 32, "patch_size": 8}
-CLASSES = {"num_labels": 5}
 TABLES = {layout.name: layout for layout in LAYOUTS}
-
-# name -> (class, its configuration, keyword arguments of the class)
-PEERS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
-    "vit": (hf.ViTModel, hf.ViTConfig(**TINY), {}),
-    "vit_classifier": (hf.ViTForImageClassification, hf.ViTConfig(**TINY, **CLASSES), {}),
-    "vit_no_bias": (hf.ViTForImageClassification, hf.ViTConfig(**TINY, **CLASSES, qkv_bias=False), {}),
-    "msn": (hf.ViTMSNModel, hf.ViTMSNConfig(**TINY), {}),
-    "msn_classifier": (hf.ViTMSNForImageClassification, hf.ViTMSNConfig(**TINY, **CLASSES), {}),
-    "deit": (hf.DeiTModel, hf.DeiTConfig(**TINY), {}),
-    "deit_classifier": (hf.DeiTForImageClassification, hf.DeiTConfig(**TINY, **CLASSES), {}),
-    "deit_teacher": (hf.DeiTForImageClassificationWithTeacher, hf.DeiTConfig(**TINY, **CLASSES), {}),
-    "ijepa": (hf.IJepaModel, hf.IJepaConfig(**TINY), {}),
-    "ijepa_classifier": (hf.IJepaForImageClassification, hf.IJepaConfig(**TINY, **CLASSES), {}),
-    "dinov2": (hf.Dinov2Model, hf.Dinov2Config(**TINY), {}),
-    "dinov2_gated": (hf.Dinov2Model, hf.Dinov2Config(**TINY, use_swiglu_ffn=True), {}),
-    "dinov2_classifier": (hf.Dinov2ForImageClassification, hf.Dinov2Config(**TINY, **CLASSES), {}),
-    "dinov2_reg": (hf.Dinov2WithRegistersModel, hf.Dinov2WithRegistersConfig(**TINY, num_register_tokens=3), {}),
-    "dinov2_reg_classifier": (
-        hf.Dinov2WithRegistersForImageClassification,
-        hf.Dinov2WithRegistersConfig(**TINY, **CLASSES, num_register_tokens=3, use_swiglu_ffn=True),
-        {},
-    ),
-    "dinov3": (hf.DINOv3ViTModel, hf.DINOv3ViTConfig(**TINY, num_register_tokens=4), {}),
-    "dinov3_plain": (hf.DINOv3ViTModel, hf.DINOv3ViTConfig(**TINY, key_bias=True), {}),
-    "dinov3_gated": (
-        hf.DINOv3ViTModel,
-        hf.DINOv3ViTConfig(**TINY, num_register_tokens=4, use_gated_mlp=True, hidden_act="silu"),
-        {},
-    ),
-    "siglip": (hf.SiglipVisionModel, hf.SiglipVisionConfig(**TINY), {}),
-    "siglip_classifier": (
-        hf.SiglipForImageClassification,
-        hf.SiglipConfig(vision_config=TINY, text_config={**TINY, "vocab_size": 9}, **CLASSES),
-        {},
-    ),
-    "siglip2": (
-        hf.Siglip2VisionModel,
-        hf.Siglip2VisionConfig(**{k: v for k, v in TINY.items() if k != "image_size"}, num_patches=16),
-        {},
-    ),
-    "clip": (hf.CLIPVisionModel, hf.CLIPVisionConfig(**TINY), {}),
-    "clip_projection": (hf.CLIPVisionModelWithProjection, hf.CLIPVisionConfig(**TINY, projection_dim=7), {}),
-    "beit": (hf.BeitModel, hf.BeitConfig(**TINY, use_relative_position_bias=True), {}),
-    "beit_shared": (hf.BeitModel, hf.BeitConfig(**TINY, use_shared_relative_position_bias=True), {}),
-    "beit_classifier": (
-        hf.BeitForImageClassification,
-        hf.BeitConfig(**TINY, **CLASSES, use_relative_position_bias=True, use_absolute_position_embeddings=True),
-        {},
-    ),
-    "beit_cls": (hf.BeitForImageClassification, hf.BeitConfig(**TINY, **CLASSES, use_mean_pooling=False), {}),
-    "aimv2": (hf.Aimv2VisionModel, hf.Aimv2VisionConfig(**TINY, use_head=False), {}),
-}
-
-
-def saved(name: str, folder: Path) -> tuple[Any, dict[str, Any], dict[str, Tensor]]:
-    """A random model of the peer, and its configuration and tensors as they are on disk."""
-    cls, config, given = PEERS[name]
-    generator = torch.Generator().manual_seed(7)
-    model = cls(config, **given).eval()
-    with torch.no_grad():
-        for key, parameter in model.named_parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.2 + ("norm" in key) * 0.7)
-    model.save_pretrained(folder)
-    return model, json.loads((folder / "config.json").read_text()), load_file(folder / "model.safetensors")
 
 
 def imported(config: dict[str, Any], disk: dict[str, Tensor]) -> tuple[ViT, Layout]:
@@ -104,27 +39,62 @@ def imported(config: dict[str, Any], disk: dict[str, Tensor]) -> tuple[ViT, Layo
     return ours, table
 
 
-@torch.no_grad()
-def compare(peer: Any, ours: ViT, size: int) -> None:
-    x = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(size))
-    kind, extra = type(peer).__name__, {}
-    if size != 32 and not kind.startswith(("Dinov2", "DINOv3")):
-        extra["interpolate_pos_encoding"] = True
-    if kind.startswith("Siglip2"):
-        rows = size // 8
-        cut = x.unflatten(2, (rows, 8)).unflatten(4, (rows, 8)).permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
-        shape = torch.tensor([[rows, rows]] * 2)
-        out = peer(cut, pixel_attention_mask=torch.ones(2, rows * rows), spatial_shapes=shape)
-    else:
-        out = peer(x, **extra)
-    features = ours.forward_features(x)
-    if "last_hidden_state" in out:
-        torch.testing.assert_close(features, out["last_hidden_state"], atol=1e-5, rtol=1e-5)
-    answer = next((out[key] for key in ("logits", "image_embeds", "pooler_output") if out.get(key) is not None), None)
-    if answer is not None:
-        torch.testing.assert_close(ours(x), answer, atol=1e-5, rtol=1e-5)
-
-
+@pytest.mark.proves(
+    layout="hf_vit",
+    against="transformers `ViTModel`, `ViTForImageClassification`, `ViTMSNModel`, `ViTMSNForImageClassification`",
+    tolerance="1e-5, tensors bit for bit",
+)
+@pytest.mark.proves(
+    layout="hf_deit",
+    against="transformers `DeiTModel`, `DeiTForImageClassification`, `DeiTForImageClassificationWithTeacher`",
+    tolerance="1e-5, tensors bit for bit",
+)
+@pytest.mark.proves(
+    layout="hf_ijepa",
+    against="transformers `IJepaModel`, `IJepaForImageClassification`",
+    tolerance="1e-5, tensors bit for bit",
+)
+@pytest.mark.proves(
+    layout="hf_dinov2",
+    against="transformers `Dinov2Model`, `Dinov2ForImageClassification`",
+    tolerance="1e-5, tensors bit for bit",
+)
+@pytest.mark.proves(
+    layout="hf_dinov2_with_registers",
+    against="transformers `Dinov2WithRegistersModel`, `Dinov2WithRegistersForImageClassification`",
+    tolerance="1e-5, tensors bit for bit",
+)
+@pytest.mark.proves(
+    layout="hf_dinov3_vit", against="transformers `DINOv3ViTModel`", tolerance="1e-5, tensors bit for bit"
+)
+@pytest.mark.proves(
+    layout="hf_siglip",
+    against="transformers `SiglipVisionModel`, `SiglipForImageClassification`",
+    tolerance="1e-5, tensors bit for bit",
+)
+@pytest.mark.proves(
+    layout="hf_siglip2",
+    against="transformers `Siglip2VisionModel` on square pictures",
+    tolerance="1e-5, tensors bit for bit",
+)
+@pytest.mark.proves(
+    layout="hf_clip",
+    against="transformers `CLIPVisionModel`, `CLIPVisionModelWithProjection`",
+    tolerance="1e-5, tensors bit for bit",
+)
+@pytest.mark.proves(
+    layout="hf_beit",
+    against="transformers `BeitModel`, `BeitForImageClassification`",
+    tolerance="1e-5, tensors bit for bit",
+)
+@pytest.mark.proves(
+    layout="hf_aimv2", against="transformers `Aimv2VisionModel` at its own size", tolerance="1e-5, tensors bit for bit"
+)
+@pytest.mark.proves(
+    claim="Hugging Face's classes, both ways",
+    against="transformers, each class that reads a plain ViT",
+    tolerance="1e-5, tensors bit for bit",
+)
 @pytest.mark.parametrize("name", PEERS)
 def test_outputs_are_equal_and_the_way_back_is_exact(name: str, tmp_path: Path) -> None:
     peer, config, disk = saved(name, tmp_path / "theirs")
@@ -165,24 +135,24 @@ def test_a_swap_is_noticed(name: str, tmp_path: Path) -> None:
         compare(peer, ours, 32)
 
 
-def test_pitfall_03_gated_activation_comes_from_the_config(tmp_path: Path) -> None:
-    config = {"model_type": "dinov3_vit", **TINY, "use_gated_mlp": True}
+def test_the_activation_of_a_gated_mlp_comes_from_the_config(tmp_path: Path) -> None:
+    config = {"model_type": "dinov3_vit", **CONFIG, "use_gated_mlp": True}
     assert hf_config.spec_fields(config)["act"] == "gelu"
     assert hf_config.spec_fields({**config, "hidden_act": "silu"})["act"] == "silu"
-    assert hf_config.spec_fields({"model_type": "dinov2", **TINY, "use_swiglu_ffn": True})["act"] == "silu"
+    assert hf_config.spec_fields({"model_type": "dinov2", **CONFIG, "use_swiglu_ffn": True})["act"] == "silu"
 
 
 @pytest.mark.parametrize(
     ("kind", "eps"),
     [("vit", 1e-12), ("beit", 1e-12), ("clip_vision_model", 1e-5), ("dinov3_vit", 1e-5), ("dinov2", 1e-6)],
 )
-def test_pitfall_04_eps_is_the_classes_own_where_the_config_is_silent(kind: str, eps: float) -> None:
-    assert hf_config.spec_fields({"model_type": kind, **TINY})["norm_eps"] == eps
+def test_eps_is_the_classes_own_where_the_config_is_silent(kind: str, eps: float) -> None:
+    assert hf_config.spec_fields({"model_type": kind, **CONFIG})["norm_eps"] == eps
     assert hf.AutoConfig.for_model(kind).layer_norm_eps == eps
 
 
 @pytest.mark.parametrize("name", ["beit_classifier", "dinov3"])
-def test_pitfall_05_a_key_bias_is_never_dropped_in_silence(name: str, tmp_path: Path) -> None:
+def test_a_key_bias_is_never_dropped_in_silence(name: str, tmp_path: Path) -> None:
     _, config, disk = saved(name, tmp_path)
     ours, table = imported(config, disk)
     state = ours.state_dict()
@@ -193,7 +163,7 @@ def test_pitfall_05_a_key_bias_is_never_dropped_in_silence(name: str, tmp_path: 
         table.bind(ours.spec, writing=True).export_all(state)
 
 
-def test_pitfall_11_gate_comes_first_in_packed_weights(tmp_path: Path) -> None:
+def test_the_gate_comes_first_in_packed_weights(tmp_path: Path) -> None:
     peer, config, disk = saved("dinov2_gated", tmp_path)
     for key in [key for key in disk if "weights_in" in key]:
         disk[key] = disk[key].roll(len(disk[key]) // 2, 0)
@@ -202,7 +172,7 @@ def test_pitfall_11_gate_comes_first_in_packed_weights(tmp_path: Path) -> None:
         compare(peer, ours, 32)
 
 
-def test_pitfall_15_pooler_is_not_the_head(tmp_path: Path) -> None:
+def test_the_pooler_is_not_the_head(tmp_path: Path) -> None:
     _, config, disk = saved("vit", tmp_path)
     spec, table = ViTSpec(**hf_config.spec_fields(config)), TABLES["hf_vit"]
     dropped = table.bind(spec).check({key: tuple(t.shape) for key, t in disk.items()}, "file")
@@ -215,7 +185,7 @@ def test_pitfall_15_pooler_is_not_the_head(tmp_path: Path) -> None:
     )
 
 
-def test_pitfall_16_the_class_tokens_biases_stay_and_the_index_is_dropped(tmp_path: Path) -> None:
+def test_relative_biases_of_the_class_token_stay_and_the_index_is_dropped(tmp_path: Path) -> None:
     _, config, disk = saved("beit", tmp_path)
     ours, table = imported(config, disk)
     key = "encoder.layer.1.attention.attention.relative_position_bias.relative_position_bias_table"
@@ -226,7 +196,7 @@ def test_pitfall_16_the_class_tokens_biases_stay_and_the_index_is_dropped(tmp_pa
     )
 
 
-def test_pitfall_18_names_on_disk_are_not_those_in_memory(tmp_path: Path) -> None:
+def test_names_on_disk_are_read_whatever_they_are_in_memory(tmp_path: Path) -> None:
     peer, config, disk = saved("vit", tmp_path / "vit")
     assert not disk.keys() & {key for key in peer.state_dict() if key.startswith("layers.")}
     for name in ("clip", "siglip"):
@@ -237,9 +207,10 @@ def test_pitfall_18_names_on_disk_are_not_those_in_memory(tmp_path: Path) -> Non
         assert all(torch.equal(t, b.state_dict()[key]) for key, t in a.state_dict().items())
 
 
+@pytest.mark.proves(layout="hf_clip", against="transformers: the tower of `CLIPModel`, read alone", tolerance="1e-5")
 def test_a_whole_clip_model_gives_its_picture_tower(tmp_path: Path) -> None:
-    text = {**TINY, "vocab_size": 9, "eos_token_id": 1, "bos_token_id": 0, "pad_token_id": 0}
-    config = hf.CLIPConfig(vision_config=TINY, text_config=text, projection_dim=7)
+    text = {**CONFIG, "vocab_size": 9, "eos_token_id": 1, "bos_token_id": 0, "pad_token_id": 0}
+    config = hf.CLIPConfig(vision_config=CONFIG, text_config=text, projection_dim=7)
     peer = hf.CLIPModel(config).eval()
     peer.save_pretrained(tmp_path)
     ours, _ = imported(json.loads((tmp_path / "config.json").read_text()), load_file(tmp_path / "model.safetensors"))
@@ -270,17 +241,17 @@ def test_auto_image_processor_gives_the_same_pixels(crop_mode: str, interpolatio
     torch.testing.assert_close(Transform(spec.img_size, 3, ours)(picture), theirs, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.proves(
+    layout="hf_vit", against="transformers: the encoder of `ViTMAEForPreTraining`, read alone", tolerance="1e-5"
+)
 def test_mae_gives_its_encoder_and_leaves_the_decoder(tmp_path: Path) -> None:
     decoder = {"decoder_hidden_size": 16, "decoder_num_attention_heads": 2, "decoder_num_hidden_layers": 1}
-    peer = hf.ViTMAEForPreTraining(hf.ViTMAEConfig(**TINY, **decoder, mask_ratio=0.0)).eval()
-    generator = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for parameter in peer.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.2)
+    peer = hf.ViTMAEForPreTraining(hf.ViTMAEConfig(**CONFIG, **decoder, mask_ratio=0.0)).eval()
+    tiny.randomise(peer, std=0.2)
     peer.save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     ours, _ = imported(config, load_file(tmp_path / "model.safetensors"))
-    x = torch.randn(1, 3, 32, 32, generator=generator)
+    x = torch.randn(1, 3, 32, 32)
     with torch.no_grad():
         # Increasing noise shuffles nothing.
         theirs = peer.vit(x, noise=torch.arange(16.0)[None]).last_hidden_state

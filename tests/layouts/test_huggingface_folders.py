@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 import transformers as hf
-from layouts.test_huggingface import PEERS, compare, saved
+from peers.huggingface import LABELS, PEERS, SIZES, WRITTEN, compare, model_of, saved
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -21,75 +21,7 @@ from vitzoo.layouts.huggingface import processor as hf_processor
 from vitzoo.spec import CropMode, Interpolation, Preprocessing, ViTSpec
 
 CAT = Path(__file__).parents[2] / "examples" / "cat.png"
-TINY = {"img_size": 32, "patch_size": 8, "hidden_dim": 32, "depth": 2, "num_heads": 2, "mlp_dim": 64}
-TINY |= {"num_classes": 5}
-PATCHES = {"class_token": False, "pos_prefix": "none"}
-LABELS = ("tabby cat", "dog", "crane", "maillot", "teapot")
-CLASSIFIER = hf.AutoModelForImageClassification
-
-# name -> (the layout that is chosen, the loader that reads it, fields of the spec)
-WRITTEN: dict[str, tuple[str, Any, dict[str, Any]]] = {
-    "vit": ("hf_vit", CLASSIFIER, {"norm_eps": 1e-12}),
-    "vit_bare": ("hf_vit", hf.AutoModel, {"head": "pre_logits", "num_classes": 0, "qkv_bias": "none"}),
-    "deit": (
-        "hf_deit",
-        hf.DeiTForImageClassificationWithTeacher,
-        {"dist_token": True, "pos_prefix": "all", "pool": "cls_dist", "head": "distilled"},
-    ),
-    "ijepa": ("hf_ijepa", CLASSIFIER, {**PATCHES, "pool": "avg", "qkv_bias": "none"}),
-    "dinov2": ("hf_dinov2", CLASSIFIER, {"pool": "cls_avg", "layer_scale": 1.0, "mlp_dim": 128}),
-    "dinov2_reg": (
-        "hf_dinov2_with_registers",
-        CLASSIFIER,
-        {"pool": "cls_avg", "layer_scale": 1.0, "reg_tokens": 3, "mlp": "gated", "act": "silu", "mlp_dim": 88},
-    ),
-    "dinov3": (
-        "hf_dinov3_vit",
-        hf.AutoModel,
-        {"pos_embed": "none", "rope": {"kind": "dinov3", "theta": 100.0, "pairs": "halves"}, "qkv_bias": "qv"}
-        | {"reg_tokens": 4, "layer_scale": 1.0, "num_classes": 0},
-    ),
-    "siglip": (
-        "hf_siglip",
-        CLASSIFIER,
-        {**PATCHES, "pool": "avg", "act": "gelu_tanh"},
-    ),
-    "siglip_bare": ("hf_siglip", hf.AutoModel, {**PATCHES, "pool": "map", "num_classes": 0}),
-    "clip": (
-        "hf_clip",
-        hf.CLIPVisionModelWithProjection,
-        {"patch_bias": False, "norm_pre": True, "final_norm": "pooled", "head_bias": False, "act": "quick_gelu"},
-    ),
-    "beit": (
-        "hf_beit",
-        CLASSIFIER,
-        {"pos_embed": "none", "rel_pos": "block", "qkv_bias": "qv", "layer_scale": 0.1, "pool": "avg"}
-        | {"final_norm": "pooled"},
-    ),
-    "aimv2": (
-        "hf_aimv2",
-        hf.AutoModel,
-        {**PATCHES, "pool": "avg", "norm": "rms", "patch_norm": True, "mlp": "gated", "act": "silu", "num_classes": 0}
-        | {"qkv_bias": "none", "proj_bias": False, "mlp_bias": False, "mlp_out_bias": False},
-    ),
-}
 PIPED = ("vit", "deit", "ijepa", "dinov2", "dinov2_reg", "siglip", "beit")
-
-
-def model_of(name: str, **changes: Any) -> ViT:
-    """A model of which every tensor is random, and whose logits differ enough for probabilities to tell."""
-    _, _, fields = WRITTEN[name]
-    model = vitzoo.create(ViTSpec.parse({**TINY, **fields, **changes}, name))
-    generator = torch.Generator().manual_seed(11)
-    with torch.no_grad():
-        for key, parameter in model.named_parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.2 + ("norm" in key) * 0.7)
-            if key.endswith("qkv.bias") and model.spec.qkv_bias == "qv":
-                parameter[32:64] = 0
-    model.labels = LABELS if model.spec.num_classes and name != "clip" else None
-    # The two libraries round the offset of a crop otherwise where it falls between pixels; here it does not.
-    model.preprocessing = Preprocessing(mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.25), crop_pct=0.8)
-    return model
 
 
 def pictures(size: tuple[int, int]) -> Tensor:
@@ -104,6 +36,27 @@ def changed(path: Path, **values: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
 
 
+@pytest.mark.proves(
+    layout=(
+        "hf_vit",
+        "hf_deit",
+        "hf_ijepa",
+        "hf_dinov2",
+        "hf_dinov2_with_registers",
+        "hf_dinov3_vit",
+        "hf_siglip",
+        "hf_clip",
+        "hf_beit",
+        "hf_aimv2",
+    ),
+    against="folders of `vitzoo.save`, read by `from_pretrained` and `AutoImageProcessor`, then by `vitzoo.create`",
+    tolerance="1e-5, tensors bit for bit",
+)
+@pytest.mark.proves(
+    claim="Hugging Face's folders, both ways",
+    against="transformers `from_pretrained`, `AutoImageProcessor`",
+    tolerance="1e-5, tensors bit for bit",
+)
 @torch.no_grad()
 @pytest.mark.parametrize("name", WRITTEN)
 def test_transformers_loads_what_is_saved_and_we_create_it_again(name: str, tmp_path: Path) -> None:
@@ -142,6 +95,9 @@ def same_classes(pipe: Any, model: ViT, picture: Path = CAT) -> None:
     torch.testing.assert_close(torch.tensor([row["score"] for row in theirs]), ours[best], atol=1e-4, rtol=0)
 
 
+@pytest.mark.proves(
+    claim="Hugging Face's folders, both ways", against="its `pipeline`", tolerance="1e-4 of probabilities"
+)
 @pytest.mark.parametrize("name", PIPED)
 def test_the_pipeline_gives_our_classes_and_probabilities(name: str, tmp_path: Path) -> None:
     model = model_of(name)
@@ -159,6 +115,9 @@ def test_the_bundled_model_classifies_in_the_pipeline(tmp_path: Path) -> None:
     same_classes(hf.pipeline("image-classification", model=str(folder), image_processor=processor), model)
 
 
+@pytest.mark.proves(
+    layout="hf_siglip2", against="transformers' pipeline on a folder", tolerance="1e-4 of probabilities"
+)
 def test_the_pipeline_cuts_the_patches_of_siglip2_itself(tmp_path: Path) -> None:
     """Its processor keeps the shape of a picture; of a square it makes what we make."""
     model = model_of("siglip")
@@ -321,7 +280,7 @@ def test_preprocessing_that_we_cannot_do_is_refused(change: dict[str, Any], mess
 def test_pixels_without_normalising_are_left_as_they_are() -> None:
     told = Preprocessing(**hf_processor.preprocessing_fields({**PROCESSOR, "do_normalize": False}))
     assert (told.mean, told.std) == ((0.0,), (1.0,))
-    spec = ViTSpec.parse(TINY, "tiny")
+    spec = ViTSpec.parse(SIZES, "tiny")
     assert hf_processor.processor_config("hf_vit", spec, told)["image_mean"] == [0.0, 0.0, 0.0]
 
 

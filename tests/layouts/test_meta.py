@@ -5,19 +5,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from layout_parity import X, built, check, exported, imported, largest, round_trip, saved
-from references.dinov2 import DinoVisionTransformer as Dinov2
-from references.dinov3 import DinoVisionTransformer as Dinov3
+from peers.dinov2 import DinoVisionTransformer as Dinov2
+from peers.dinov3 import DinoVisionTransformer as Dinov3
+from peers.parity import X, built, check, exported, imported, largest, round_trip, saved
 from timm.layers import SwiGLUPacked
 from timm.models.deit import VisionTransformerDistilled
 from timm.models.eva import Eva
 from timm.models.eva import checkpoint_filter_fn as eva_filter
 from timm.models.vision_transformer import VisionTransformer
 from timm.models.vision_transformer import checkpoint_filter_fn as vit_filter
-from timm_peer import randomise
+from tiny import randomise
 from torch import Tensor, nn
 
 from vitzoo.errors import LayoutError
@@ -25,29 +26,14 @@ from vitzoo.layouts.meta import LAYOUTS
 from vitzoo.spec import ViTSpec
 
 BY_NAME = {layout.name: layout for layout in LAYOUTS}
-SIZES: dict[str, Any] = {
-    "img_size": 32,
-    "patch_size": 8,
-    "hidden_dim": 24,
-    "depth": 4,
-    "num_heads": 3,
-    "mlp_dim": 40,
-    "num_classes": 0,
-}
-TIMM: dict[str, Any] = {
-    "img_size": 32,
-    "patch_size": 8,
-    "embed_dim": 24,
-    "depth": 4,
-    "num_heads": 3,
-    "mlp_ratio": 40 / 24,
-}
+TIMM = tiny.timm_arguments(depth=4)
+TIMM.pop("num_classes")
 LEARNED_ROPE = {"kind": "dinov3", "theta": 100.0, "pairs": "halves", "stored": True}
 HEAD = ("blocks.0.norm1.weight", "blocks.1.norm1.weight")
 
 
 def spec(**fields: Any) -> ViTSpec:
-    return ViTSpec(**{**SIZES, **fields})
+    return tiny.spec(**{"depth": 4, "num_classes": 0, **fields})
 
 
 def dinov2_spec(gated: bool = False, registers: int = 0) -> ViTSpec:
@@ -78,6 +64,16 @@ def dinov3(gated: bool = False, local_norm: bool = False) -> nn.Module:
 # --- DINOv2 --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.proves(
+    layout="dinov2",
+    against="a reference in our words, `peers.dinov2`; timm `VisionTransformer`, by timm's own filter",
+    tolerance="1e-5, tensors bit for bit",
+)
+@pytest.mark.proves(
+    claim="DINOv2, DINOv3, PE in their authors' layouts",
+    against="references written from the authors' code",
+    tolerance="1e-5",
+)
 @pytest.mark.parametrize("gated", [False, True])
 @pytest.mark.parametrize("registers", [0, 3])
 @torch.no_grad()
@@ -97,8 +93,8 @@ def test_dinov2(gated: bool, registers: int, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("chunks", [1, 2, 4])
 @torch.no_grad()
-def test_pitfall_24_dinov2_training_checkpoint_in_chunks(chunks: int, tmp_path: Path) -> None:
-    """Pitfall 24, as far as names go: the teacher's backbone is the model, whatever stands around it."""
+def test_the_teachers_backbone_of_a_dinov2_training_checkpoint_is_the_model(chunks: int, tmp_path: Path) -> None:
+    """The teacher's backbone is the model, whatever stands around it."""
     peer, other = dinov2(chunks=chunks), randomise(Dinov2(32, 8, 24, 4, 3, 40, False, 0, chunks), seed=7)
     state = {f"student.backbone.{key}": t for key, t in other.state_dict().items()}
     state |= {f"teacher.backbone.{key}": t for key, t in peer.state_dict().items()}
@@ -113,8 +109,8 @@ def test_pitfall_24_dinov2_training_checkpoint_in_chunks(chunks: int, tmp_path: 
 
 
 @torch.no_grad()
-def test_pitfall_11_packed_gates_stand_first() -> None:
-    """Pitfall 11: the halves of w12 swapped change no shape, and the outputs."""
+def test_the_halves_of_dinov2s_packed_gate_do_not_change_places() -> None:
+    """The halves of w12 swapped change no shape, and the outputs."""
     peer = dinov2(gated=True)
     state = peer.state_dict()
     turned = {key: torch.cat(t.chunk(2)[::-1]) if ".w12." in key else t for key, t in state.items()}
@@ -131,6 +127,14 @@ def test_the_activation_follows_from_the_kind_of_mlp() -> None:
 # --- DINOv3 --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.proves(
+    layout="dinov3", against="a reference in our words, `peers.dinov3`", tolerance="1e-5, tensors bit for bit"
+)
+@pytest.mark.proves(
+    claim="DINOv2, DINOv3, PE in their authors' layouts",
+    against="references written from the authors' code",
+    tolerance="1e-5",
+)
 @pytest.mark.parametrize("gated", [False, True])
 @pytest.mark.parametrize("local_norm", [False, True])
 @torch.no_grad()
@@ -143,14 +147,14 @@ def test_dinov3(gated: bool, local_norm: bool, tmp_path: Path) -> None:
     state, want = saved(tmp_path, peer.state_dict()), dinov3_spec(gated)
     local = ("local_cls_norm.weight", "local_cls_norm.bias") if local_norm else ()
     model = check(BY_NAME["dinov3"], want, peer, state, expected[:, 0], HEAD, free=("mask_token", *local))
-    # Pitfall 7: coordinates are normalised, so another size needs nothing else.
+    # Coordinates are normalised, so another size needs nothing else.
     wide = torch.randn(1, 3, 24, 48, generator=torch.Generator().manual_seed(2))
     torch.testing.assert_close(model.forward_features(wide), peer(wide), rtol=1e-5, atol=1e-5)
 
 
 @torch.no_grad()
-def test_pitfall_05_the_key_bias_that_the_mask_hides(tmp_path: Path) -> None:
-    """Pitfall 5: with rotary embedding a key bias shows, so the mask has to be obeyed; NaN in it is tolerated."""
+def test_dinov3s_mask_hides_the_key_bias(tmp_path: Path) -> None:
+    """With rotary embedding a key bias shows, so the mask has to be obeyed; NaN in it is tolerated."""
     peer = dinov3()
     state = saved(tmp_path, peer.state_dict())
     native, _ = imported(BY_NAME["dinov3"], dinov3_spec(), state)
@@ -167,8 +171,8 @@ def test_pitfall_05_the_key_bias_that_the_mask_hides(tmp_path: Path) -> None:
 
 
 @torch.no_grad()
-def test_pitfall_21_stored_periods_are_kept() -> None:
-    """Pitfall 21: released periods are rounded to bfloat16, and computed ones give other numbers."""
+def test_dinov3s_stored_periods_are_kept() -> None:
+    """Released periods are rounded to bfloat16, and computed ones give other numbers."""
     peer = Dinov3(8, 48, 4, 3, 40, False, 2, False)
     randomise(peer)
     exact = peer.rope_embed.periods.clone()
@@ -190,9 +194,12 @@ def test_pitfall_21_stored_periods_are_kept() -> None:
     )
 
 
+@pytest.mark.proves(
+    layout="dinov3", against="tokens of timm `Eva`, by timm's filter for the authors' files", tolerance="1e-4"
+)
 @torch.no_grad()
-def test_pitfall_10_dinov3_in_timm_pools_otherwise() -> None:
-    """Pitfalls 10 and 12: timm's file filter agrees on the tokens, but its default pool is another."""
+def test_dinov3_has_timms_tokens_and_another_pool() -> None:
+    """Timm's file filter agrees on the tokens, but its default pool is another."""
     peer = dinov3()
     peer.rope_embed.periods.copy_(100.0 ** (torch.arange(2) / 2))
     judge = Eva(
@@ -219,6 +226,11 @@ def of_timm(**more: Any) -> nn.Module:
     return randomise(VisionTransformer(**TIMM, **more)).eval()
 
 
+@pytest.mark.proves(
+    layout=("dino", "mae", "deit", "ijepa"),
+    against="timm `VisionTransformer`, `VisionTransformerDistilled`, whose names are the authors'",
+    tolerance="1e-5, tensors bit for bit",
+)
 @pytest.mark.parametrize(
     ("layout", "make", "fields"),
     [
@@ -249,6 +261,11 @@ def test_layouts_of_timms_class(layout: str, make: Any, fields: dict[str, Any], 
     check(BY_NAME[layout], spec(**fields), peer, saved(tmp_path, peer.state_dict()), peer(X), HEAD)
 
 
+@pytest.mark.proves(
+    layout="deit3",
+    against="timm `VisionTransformer`, by timm's filter for the authors' files",
+    tolerance="1e-5, tensors bit for bit",
+)
 @torch.no_grad()
 def test_deit3(tmp_path: Path) -> None:
     """The authors' gamma_1 and gamma_2 are timm's layer scales, by timm's own filter."""
@@ -296,6 +313,9 @@ sizes = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.proves(
+    claim="import then export, random small architectures", against="every layout, hypothesis", tolerance="bit for bit"
+)
 @pytest.mark.parametrize(
     ("layout", "one"),
     [

@@ -6,14 +6,16 @@ from typing import Any
 
 import open_clip
 import pytest
+import timm
+import tiny
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from layout_parity import X, built, check, exported, imported, largest, round_trip, saved
-from references.perception_encoder import VisionTransformer as PerceptionEncoder
+from peers.parity import X, built, check, exported, imported, largest, round_trip, saved
+from peers.perception_encoder import VisionTransformer as PerceptionEncoder
+from peers.timm import layout_of, spec_fields
 from timm.models.eva import Eva
 from timm.models.eva import checkpoint_filter_fn as eva_filter
-from timm_peer import randomise
 from torch import nn
 
 from vitzoo.errors import LayoutError
@@ -21,27 +23,24 @@ from vitzoo.layouts.open_clip import LAYOUTS
 from vitzoo.spec import Resample, ViTSpec
 
 BY_NAME = {layout.name: layout for layout in LAYOUTS}
-SIZES: dict[str, Any] = {
-    "img_size": 32,
-    "patch_size": 8,
-    "hidden_dim": 24,
-    "depth": 2,
-    "num_heads": 3,
-    "mlp_dim": 48,
-    "num_classes": 5,
-    "patch_bias": False,
-    "norm_pre": True,
-    "norm_eps": 1e-5,
-    "head_bias": False,
-}
+CLIP = {"mlp_dim": 48, "patch_bias": False, "norm_pre": True, "norm_eps": 1e-5, "head_bias": False}
 VISION = {"image_size": 32, "patch_size": 8, "width": 24, "layers": 2, "head_width": 8, "mlp_ratio": 2.0}
 TEXT = {"context_length": 8, "vocab_size": 16, "width": 8, "heads": 2, "layers": 1}
 ROPE = {"kind": "axial", "theta": 10000.0, "columns_first": True, "offset": 1.0}
+TIMM_TOWERS = {
+    "timm": "vit_base_patch16_224",
+    "timm_packed": "vit_giant_patch14_dinov2",
+    "timm_eva": "eva_giant_patch14_224",
+    "timm_eva_packed": "eva02_tiny_patch14_224",
+    "timm_eva_split": "eva02_base_patch14_224",
+    "timm_eva_split_packed": "vit_base_patch16_sapiens2",
+    "timm_beit": "beit_base_patch16_224",
+}
 BLOCKS = tuple(f"transformer.resblocks.{i}.ln_1.weight" for i in range(2))
 
 
 def spec(**fields: Any) -> ViTSpec:
-    return ViTSpec(**{**SIZES, **fields})
+    return tiny.spec(**{**CLIP, **fields})
 
 
 def pe_spec(class_token: bool = True, core: bool = True, **fields: Any) -> ViTSpec:
@@ -53,12 +52,12 @@ def pe_spec(class_token: bool = True, core: bool = True, **fields: Any) -> ViTSp
 
 
 def perception_encoder(class_token: bool = True, core: bool = True) -> nn.Module:
-    return randomise(PerceptionEncoder(32, 8, 24, 2, 3, 48, 5, class_token, core)).eval()
+    return tiny.randomise(PerceptionEncoder(32, 8, 24, 2, 3, 48, 5, class_token, core)).eval()
 
 
 def clip(quick: bool = False, **vision: Any) -> nn.Module:
     model = open_clip.CLIP(5, {**VISION, **vision}, TEXT, quick_gelu=quick)
-    return randomise(model).eval()
+    return tiny.randomise(model).eval()
 
 
 def inside_clip(names: tuple[str, ...]) -> tuple[str, str]:
@@ -68,6 +67,12 @@ def inside_clip(names: tuple[str, ...]) -> tuple[str, str]:
 # --- OpenCLIP and OpenAI -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.proves(
+    layout="open_clip", against="open_clip `CLIP`, its own tower", tolerance="1e-5, tensors bit for bit"
+)
+@pytest.mark.proves(
+    claim="torchvision, OpenCLIP", against="open_clip's own class", tolerance="1e-5, tensors bit for bit"
+)
 @pytest.mark.parametrize(
     ("quick", "vision", "fields"),
     [
@@ -89,8 +94,8 @@ def test_open_clip(quick: bool, vision: dict[str, Any], fields: dict[str, Any], 
 
 
 @torch.no_grad()
-def test_pitfall_02_quick_gelu_is_not_gelu() -> None:
-    """Pitfall 2: the tensors fit either architecture, and the outputs differ."""
+def test_quick_gelu_is_not_gelu() -> None:
+    """The tensors fit either architecture, and the outputs differ."""
     peer = clip(quick=True)
     native, _ = imported(BY_NAME["open_clip"], spec(), peer.state_dict())
     assert largest(built(spec(), native)(X), peer.visual(X)) > 1e-4
@@ -119,38 +124,50 @@ def test_openai_file_in_half_precision() -> None:
     assert all(t.dtype is torch.float16 and torch.equal(t, state[f"visual.{key}"]) for key, t in back.items())
 
 
+@pytest.mark.proves(
+    layout=(
+        *("open_clip_timm", "open_clip_timm_projected", "open_clip_timm_packed", "open_clip_timm_packed_projected"),
+        *("open_clip_timm_eva", "open_clip_timm_eva_projected"),
+        *("open_clip_timm_eva_packed", "open_clip_timm_eva_packed_projected"),
+        *("open_clip_timm_eva_split", "open_clip_timm_eva_split_projected"),
+        *("open_clip_timm_eva_split_packed", "open_clip_timm_eva_split_packed_projected"),
+        *("open_clip_timm_beit", "open_clip_timm_beit_projected"),
+    ),
+    against="open_clip `CLIP` around a tower of timm, a shrunk architecture of each layout",
+    tolerance="1e-5, tensors bit for bit",
+)
 @pytest.mark.parametrize("projected", [False, True])
+@pytest.mark.parametrize("layout", TIMM_TOWERS)
 @torch.no_grad()
-def test_timm_tower(projected: bool, tmp_path: Path) -> None:
-    vision = {
-        "timm_model_name": "vit_tiny_patch16_224",
-        "timm_model_pretrained": False,
-        "timm_pool": "token",
-        "timm_proj": "linear" if projected else "",
-        "image_size": 224,
-    }
-    peer = randomise(open_clip.CLIP(5, vision, TEXT)).eval()
-    x = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(3))
-    sizes = {"img_size": 224, "patch_size": 16, "hidden_dim": 192, "depth": 12, "mlp_dim": 768, "num_classes": 5}
-    want = ViTSpec(num_heads=3, head_bias=not projected, **sizes)
-    layout = BY_NAME[f"open_clip_timm{'_projected' if projected else ''}"]
-    state = saved(tmp_path, peer.state_dict())
-    native, _ = imported(layout, want, state)
-    expected = peer.visual(x)
-    scale = expected.abs().max()
-    torch.testing.assert_close(built(want, native)(x) / scale, expected / scale, rtol=1e-5, atol=1e-5)
-    back = exported(layout, want, native)
-    assert all(torch.equal(tensor, state[f"visual.{key}"]) for key, tensor in back.items())
-    peer.visual.load_state_dict(back, strict=True)
+def test_timm_tower(layout: str, projected: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """timm's own class inside open_clip's own class; only the sizes are ours."""
+    small = {**tiny.timm_arguments(num_heads=2), "mlp_ratio": 2.0}
+    small.pop("num_classes")
+    small |= {"num_kv_heads": (2, 1)} if "sapiens" in TIMM_TOWERS[layout] else {}
+    create = timm.create_model
+    monkeypatch.setattr(timm, "create_model", lambda name, **told: create(name, **{**small, **told}))
+    vision = {"timm_model_name": TIMM_TOWERS[layout], "timm_model_pretrained": False, "image_size": 32}
+    vision |= {"timm_pool": "avg" if "beit" in layout else "token", "timm_proj": "linear" if projected else ""}
+    peer = tiny.randomise(open_clip.CLIP(5, vision, TEXT))
+    assert layout_of(peer.visual.trunk) == layout
+    want = ViTSpec(**{**spec_fields(peer.visual.trunk), "num_classes": 5, "head_bias": not projected})
+    name = f"open_clip_{layout}{'_projected' if projected else ''}"
+    first, second = (f"visual.trunk.blocks.{i}.norm1.weight" for i in range(2))
+    check(BY_NAME[name], want, peer.visual, saved(tmp_path, peer.state_dict()), peer.visual(X), (first, second))
 
 
 # --- Perception Encoder --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.proves(
+    layout=("pe", "pe_no_class"),
+    against="a reference in our words, `peers.perception_encoder`",
+    tolerance="1e-5, tensors bit for bit",
+)
 @pytest.mark.parametrize("class_token", [True, False])
 @pytest.mark.parametrize("core", [True, False])
 @torch.no_grad()
-def test_pitfall_07_perception_encoder_and_its_raw_indices(class_token: bool, core: bool, tmp_path: Path) -> None:
+def test_perception_encoder_takes_raw_indices_at_any_size(class_token: bool, core: bool, tmp_path: Path) -> None:
     peer, want = perception_encoder(class_token, core), pe_spec(class_token, core)
     layout = BY_NAME["pe" if class_token else "pe_no_class"]
     state = saved(tmp_path, peer.state_dict())
@@ -158,11 +175,15 @@ def test_pitfall_07_perception_encoder_and_its_raw_indices(class_token: bool, co
     whole = {f"visual.{key}": t for key, t in state.items()} | {"positional_embedding": torch.ones(8, 8)}
     native, dropped = imported(layout, want, whole)
     assert dropped.keys() == {"positional_embedding"}
-    # Pitfall 7: indices are taken as they are at any size, and the table is stretched without antialias.
+    # Indices are taken as they are at any size, and the table is stretched without antialias.
     wide = torch.randn(1, 3, 24, 48, generator=torch.Generator().manual_seed(2))
     torch.testing.assert_close(built(want, native, Resample.PE)(wide), peer(wide), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.proves(layout="pe", against="timm `Eva`, by timm's filter for the authors' files", tolerance="1e-5")
+@pytest.mark.proves(
+    claim="DINOv2, DINOv3, PE in their authors' layouts", against="timm's own filters", tolerance="1e-5"
+)
 @torch.no_grad()
 def test_timm_reads_the_same_perception_encoder() -> None:
     peer = perception_encoder()
@@ -178,8 +199,8 @@ def test_timm_reads_the_same_perception_encoder() -> None:
 
 
 @torch.no_grad()
-def test_pitfall_12_what_is_pooled_and_how_it_is_turned() -> None:
-    """Pitfalls 10 and 12: each of these has the same tensors and other outputs, and none may be written as PE."""
+def test_what_is_pooled_and_how_it_is_turned_shows() -> None:
+    """Each of these has the same tensors and other outputs, and none may be written as PE."""
     peer = perception_encoder()
     for block in peer.transformer.resblocks:
         block.attn.in_proj_weight.mul_(6)  # sharp attention: what turns it shows
@@ -203,9 +224,12 @@ sizes = st.fixed_dictionaries(
         "num_classes": st.sampled_from([0, 5]),
     }
 )
-TIMM = ViTSpec(**{key: SIZES[key] for key in list(SIZES)[:7]}, head_bias=True)
+TIMM = tiny.spec()
 
 
+@pytest.mark.proves(
+    claim="import then export, random small architectures", against="every layout, hypothesis", tolerance="bit for bit"
+)
 @pytest.mark.parametrize(
     ("layout", "one"),
     [

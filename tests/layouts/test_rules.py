@@ -457,6 +457,7 @@ def test_a_group_stands_for_the_first_of_its_layouts_that_can_hold_the_model() -
         closest.bind(nowhere, writing=True)
 
 
+@pytest.mark.proves(layout="vitzoo", against="the model itself: names and shapes", tolerance="equal")
 def test_the_native_layout_is_the_model_itself() -> None:
     for spec in (SPEC, SQUARE.replace(mlp="gated", layer_scale=0.1, pool="map", num_classes=0)):
         assert get_layout("vitzoo").bind(spec, writing=True).stored == native_shapes(spec)

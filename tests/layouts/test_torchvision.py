@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from npz_files import native, read
+from peers.npz import native, read
 from torch import Tensor
 from torchvision.models.vision_transformer import VisionTransformer
 
@@ -20,26 +21,13 @@ X = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
 
 
 def spec(**changes: Any) -> ViTSpec:
-    fields: dict[str, Any] = {
-        "img_size": 16,
-        "patch_size": 8,
-        "hidden_dim": 24,
-        "depth": 2,
-        "num_heads": 3,
-        "mlp_dim": 40,
-        "num_classes": 5,
-    }
-    return ViTSpec.parse(fields | changes, "test")
+    return tiny.spec(**{"img_size": 16, **changes})
 
 
 def peer(seed: int, **changes: Any) -> VisionTransformer:
     sizes = {"image_size": 16, "patch_size": 8, "num_layers": 2, "num_heads": 3, "hidden_dim": 24, "mlp_dim": 40}
     model = VisionTransformer(**sizes, **({"num_classes": 5} | changes)).eval()
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.normal_(std=0.3, generator=generator)
-    return model
+    return tiny.randomise(model, seed, std=0.3)
 
 
 def old_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -49,6 +37,14 @@ def old_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
+@pytest.mark.proves(
+    layout=("torchvision", "torchvision_v1"),
+    against="torchvision `VisionTransformer`, strict loading",
+    tolerance="1e-5, tensors bit for bit",
+)
+@pytest.mark.proves(
+    claim="torchvision, OpenCLIP", against="torchvision's own class", tolerance="1e-5, tensors bit for bit"
+)
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.name)
 @pytest.mark.parametrize("width", [None, 24])
 @pytest.mark.parametrize("prefix", ["", "module."])

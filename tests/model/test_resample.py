@@ -129,6 +129,16 @@ FORMULAS: dict[Resample, Callable[[int, int], Matrix]] = {
 PATCH_FORMULAS = {PatchResample.FLEXIVIT: bilinear, PatchResample.TIMM: bicubic_antialias}
 
 
+@pytest.mark.proves(
+    policy=("timm", "huggingface", "torchvision", "google", "big_vision", "mae", "dinov2", "dinov2_reg", "pe"),
+    against="its formula, written out as fp64 matrices",
+    tolerance="1e-10; fp32 1e-6",
+)
+@pytest.mark.proves(
+    claim="position tables and patch kernels, every policy",
+    against="written formulas",
+    tolerance="1e-10; fp32 1e-6",
+)
 @every_policy
 @pytest.mark.parametrize(("old", "new"), GRIDS)
 def test_formula(policy: Resample, old: Grid, new: Grid) -> None:
@@ -142,6 +152,12 @@ def test_formula(policy: Resample, old: Grid, new: Grid) -> None:
 # The installed packages. --------------------------------------------------------------------------
 
 
+@pytest.mark.proves(policy="timm", against="timm `resample_abs_pos_embed`", tolerance="1e-6")
+@pytest.mark.proves(
+    claim="position tables and patch kernels, every policy",
+    against="timm, transformers, torchvision, scipy",
+    tolerance="1e-6",
+)
 @pytest.mark.parametrize(("old", "new"), GRIDS)
 def test_timm(old: Grid, new: Grid) -> None:
     table = random(*old, 8)
@@ -149,6 +165,8 @@ def test_timm(old: Grid, new: Grid) -> None:
     assert_close(resample_table(table, new, Resample.TIMM).reshape(1, -1, 8), theirs, atol=1e-6, rtol=0)
 
 
+@pytest.mark.proves(policy="huggingface", against="transformers `ViTModel`, `Dinov2Model`", tolerance="1e-6")
+@pytest.mark.proves(policy="dinov2_reg", against="transformers `Dinov2WithRegistersModel`", tolerance="1e-6")
 @pytest.mark.parametrize(
     ("policy", "model", "config"),
     [
@@ -176,6 +194,7 @@ def test_transformers(policy: Resample, model: type, config: type, old: Grid, ne
     assert_close(resample_table(table, new, policy).reshape(1, -1, 8), theirs, atol=1e-6, rtol=0)
 
 
+@pytest.mark.proves(policy="torchvision", against="torchvision `interpolate_embeddings`", tolerance="1e-6")
 @pytest.mark.parametrize(("old", "new"), TO_SQUARE)
 def test_torchvision(old: Grid, new: Grid) -> None:
     table = random(*old, 8)
@@ -184,6 +203,7 @@ def test_torchvision(old: Grid, new: Grid) -> None:
     assert_close(resample_table(table, new, Resample.TORCHVISION).reshape(1, -1, 8), theirs, atol=1e-6, rtol=0)
 
 
+@pytest.mark.proves(policy="google", against="scipy `ndimage.zoom(order=1)`, fp64", tolerance="1e-10")
 @pytest.mark.parametrize(("old", "new"), GRIDS)
 def test_scipy(old: Grid, new: Grid) -> None:
     table = random(*old, 8, dtype=torch.float64)
@@ -206,7 +226,7 @@ SAME = [{Resample.TIMM, Resample.DINOV2_REG}, {Resample.HUGGINGFACE, Resample.MA
 
 @pytest.mark.parametrize(("first", "second"), itertools.combinations(Resample, 2))
 @pytest.mark.parametrize(("old", "new"), [((14, 14), (9, 9)), ((14, 14), (24, 24)), ((8, 6), (5, 9))])
-def test_pitfall_06_policies_differ(first: Resample, second: Resample, old: Grid, new: Grid) -> None:
+def test_policies_differ(first: Resample, second: Resample, old: Grid, new: Grid) -> None:
     ours, other = (resample_table(random(*old, 8, dtype=torch.float64), new, policy) for policy in (first, second))
     # Antialiasing changes the bilinear kernel only where it reduces; the bicubic one also has another constant.
     alike = {first, second} == {Resample.BIG_VISION, Resample.PE} and new == (24, 24)
@@ -374,6 +394,14 @@ def resize_matrix(policy: PatchResample, old: Grid, new: Grid) -> Matrix:
     return np.kron(down, across)
 
 
+@pytest.mark.proves(
+    patch_policy=("flexivit", "timm"), against="its formula by least squares, fp64", tolerance="1e-10; fp32 1e-6"
+)
+@pytest.mark.proves(
+    claim="position tables and patch kernels, every policy",
+    against="written formulas",
+    tolerance="1e-10; fp32 1e-6",
+)
 @every_patch_policy
 @pytest.mark.parametrize(("old", "new"), PATCHES)
 def test_patch_formula(policy: PatchResample, old: Grid, new: Grid) -> None:
@@ -387,6 +415,11 @@ def test_patch_formula(policy: PatchResample, old: Grid, new: Grid) -> None:
 
 
 # Without the last: there timm's matrix is wrong, because torch 2.15 antialiases wrongly where the new width is 1.
+@pytest.mark.proves(
+    patch_policy=("flexivit", "timm"),
+    against="timm `resample_patch_embed` with the policy's settings",
+    tolerance="1e-6",
+)
 @pytest.mark.parametrize(("old", "new"), PATCHES[:-1])
 @pytest.mark.parametrize(
     ("policy", "interpolation", "antialias"),

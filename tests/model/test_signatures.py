@@ -73,6 +73,7 @@ def test_every_choice_of_the_spec_is_among_the_signatures() -> None:
     assert some == found
 
 
+@pytest.mark.proves(claim="multiply-adds", against="torch's FLOP counter", tolerance="equal")
 @every_signature
 def test_shapes_and_counts(name: str) -> None:
     spec = signatures()[name]

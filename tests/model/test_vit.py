@@ -6,6 +6,7 @@ import pickle
 import pytest
 import timm
 import timm.optim
+import tiny
 import torch
 from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import VisionTransformer
@@ -20,16 +21,8 @@ from vitzoo.registry.describe import count_macs, count_parameters, stages
 from vitzoo.spec import ViTSpec
 from vitzoo.spec.tensors import native_shapes
 
-TINY = ViTSpec(img_size=32, patch_size=8, hidden_dim=48, depth=3, num_heads=3, mlp_dim=80, num_classes=7)
-TIMM = {
-    "img_size": 32,
-    "patch_size": 8,
-    "embed_dim": 48,
-    "depth": 3,
-    "num_heads": 3,
-    "mlp_ratio": 80 / 48,
-    "num_classes": 7,
-}
+TINY = tiny.spec(hidden_dim=48, depth=3, mlp_dim=80, num_classes=7)
+TIMM = tiny.timm_arguments(embed_dim=48, depth=3, mlp_ratio=80 / 48, num_classes=7)
 
 # Each case: changes of our spec, and the same in timm's words.
 CASES = {
@@ -69,15 +62,6 @@ CASES = {
 }  # fmt: skip
 
 
-def randomise(model: nn.Module, seed: int = 0) -> nn.Module:
-    """Default initialisation hides half of all swaps: every parameter gets values of its own."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.normal_(std=0.3, generator=generator)
-    return model.eval()
-
-
 def pair(case: str) -> tuple[ViT, nn.Module]:
     ours, theirs = CASES[case]
     spec = TINY.replace(**ours)
@@ -89,7 +73,7 @@ def pair(case: str) -> tuple[ViT, nn.Module]:
 
         rms = partial(timm.layers.RmsNorm, eps=1e-5)
         kwargs |= {"norm_layer": rms, "embed_norm_layer": rms}
-    peer = randomise(VisionTransformer(**kwargs))
+    peer = tiny.randomise(VisionTransformer(**kwargs))
     model = ViT(spec).eval()
     model.load_state_dict(get_layout("timm").bind(spec).import_all(peer.state_dict()))
     return model, peer
@@ -124,7 +108,7 @@ def test_round_trip_through_timm_is_exact(case: str) -> None:
 
 
 def test_distilled_equals_timm() -> None:
-    peer = randomise(VisionTransformerDistilled(**TIMM, global_pool="token"))
+    peer = tiny.randomise(VisionTransformerDistilled(**TIMM, global_pool="token"))
     spec = TINY.replace(dist_token=True, pos_prefix="all", pool="cls_dist", head="distilled")
     model = ViT(spec).eval()
     model.load_state_dict(get_layout("timm").bind(spec).import_all(peer.state_dict()))

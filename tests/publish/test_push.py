@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 import torch
 from huggingface_hub import ModelCard, constants
-from layouts.test_huggingface_folders import WRITTEN, model_of
 from loopback_hub import Closed, Fault, HtmlPage, LoopbackHub, Reset, Status
+from peers.huggingface import WRITTEN, model_of
 from safetensors import safe_open
 from safetensors.torch import load_file
+from tiny import SMALLEST
 
 import vitzoo
 from vitzoo import ViT, registry
@@ -35,7 +36,6 @@ RESULTS = {
     "metrics": {"accuracy": 0.779, "ece": 0.0312},
     "method": "5,000 pictures at 32 pixels",
 }
-TINY: dict[str, Any] = {"img_size": 16, "patch_size": 8, "hidden_dim": 16, "depth": 1, "num_heads": 2, "mlp_dim": 32}
 LAYOUTS = ("vitzoo", "huggingface", "timm")
 
 
@@ -45,7 +45,7 @@ def model() -> ViT:
 
 
 def tiny(**fields: Any) -> ViT:
-    model = vitzoo.create(ViTSpec.parse({**TINY, "num_classes": 3, **fields}, "tiny"), generator=0)
+    model = vitzoo.create(ViTSpec.parse({**SMALLEST, **fields}, "tiny"), generator=0)
     model.license = "mit"
     return model
 

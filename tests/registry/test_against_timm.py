@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 import timm
 import torch
+from peers.timm import layout_of, spec_fields
 from timm.data import resolve_data_config
 from timm.models import get_arch_name
-from timm_peer import layout_of, randomise, spec_fields
+from tiny import randomise
 from torch import nn
 
 from tools import drift
@@ -29,16 +30,16 @@ def as_timm(tag: str, spec: ViTSpec, peer: ViTSpec) -> ViTSpec:
     if spec.layer_scale is not None and peer.layer_scale is not None:
         changes["layer_scale"] = peer.layer_scale  # the initial value cannot be read off a module without storage
     if "_dinov3" in tag:
-        assert (spec.pool, peer.pool) == ("cls", "avg")  # pitfall 10: the authors take the class token
+        assert (spec.pool, peer.pool) == ("cls", "avg")  # the authors take the class token
         changes["pool"] = peer.pool
     if "_pe_" in tag:
         assert spec.rope is not None
-        assert spec.rope.ref_grid is None  # pitfall 7: the authors take raw indices
+        assert spec.rope.ref_grid is None  # the authors take raw indices
         assert peer.rope is not None
         assert peer.rope.ref_grid == peer.grid  # so at the native size the numbers are the same
         changes["rope"] = Rope(**{**spec.rope.model_dump(), "ref_grid": peer.rope.ref_grid})
     if "_clip_" in tag and tag.replace("_clip_", "_clip_quickgelu_") in TAGS:
-        assert (spec.act, peer.act) == ("quick_gelu", "gelu")  # pitfall 2: the file of two architectures of timm
+        assert (spec.act, peer.act) == ("quick_gelu", "gelu")  # the file of two architectures of timm
         changes["act"] = peer.act
     return spec.replace(**changes)
 
@@ -50,6 +51,24 @@ def on_meta(arch: str, classes: int, size: tuple[int, ...]) -> nn.Module:
     return model
 
 
+@pytest.mark.proves(
+    layout=(
+        "timm",
+        "timm_packed",
+        "timm_eva",
+        "timm_eva_packed",
+        "timm_eva_split",
+        "timm_eva_split_packed",
+        "timm_beit",
+    ),
+    against="timm's names and shapes of tensors, every plain tag",
+    tolerance="equal",
+)
+@pytest.mark.proves(
+    claim="every tag of timm's plain ViTs: fields, tensor names and shapes, parameters, preprocessing",
+    against="timm, each model on the meta device",
+    tolerance="equal, but for what the test lists",
+)
 @pytest.mark.parametrize("arch", ARCHS)
 def test_every_tag_is_timms(arch: str) -> None:
     for tag in (tag for tag in TAGS if get_arch_name(tag) == arch):
@@ -104,6 +123,24 @@ def signatures() -> dict[str, str]:
     return {arch: key for key, arch in found.items()}
 
 
+@pytest.mark.proves(
+    layout=(
+        "timm",
+        "timm_packed",
+        "timm_eva",
+        "timm_eva_packed",
+        "timm_eva_split",
+        "timm_eva_split_packed",
+        "timm_beit",
+    ),
+    against="timm, every signature of its plain tags, at three sizes",
+    tolerance="1e-5 of the largest value, tensors bit for bit",
+)
+@pytest.mark.proves(
+    claim="outputs of every architecture signature, native, larger and rectangular, shrunk and randomised",
+    against="timm `VisionTransformer`, distilled, `Eva`, `Beit`",
+    tolerance="1e-5",
+)
 @pytest.mark.parametrize("arch", signatures())
 @torch.no_grad()
 def test_outputs_are_timms(arch: str) -> None:

@@ -51,6 +51,11 @@ def read_by_transformers() -> dict[str, str]:
     }
 
 
+@pytest.mark.proves(
+    claim="the layout of each source can express what its entry says",
+    against="the layouts' tables",
+    tolerance="equal, but for what the test lists",
+)
 @pytest.mark.parametrize("layout", sorted({source.layout for _, source in sources()}))
 def test_each_source_holds_the_tensors_of_its_entry(layout: str) -> None:
     for name, source in sources():

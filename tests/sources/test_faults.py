@@ -104,6 +104,16 @@ HUB = {
 }
 
 
+@pytest.mark.proves(
+    promise="The bytes are the right ones",
+    against="faults of a hub: body cut, reset, one byte flipped, wrong or missing length, 500, 503, 429, slow, "
+    "hanging, circle of redirects, web page (also of the same length, also once), wrong ETag, a path as ETag",
+)
+@pytest.mark.proves(
+    claim="downloads under faults: cut, flipped, moved, gated, full disk, killed; many processes",
+    against="huggingface_hub against a server that misbehaves",
+    tolerance="the right model or one line",
+)
 @pytest.mark.filterwarnings("ignore::vitzoo.sources.promise.DamagedFile")
 @pytest.mark.parametrize("case", HUB.values(), ids=HUB)
 def test_hub(b: Bench, case: Case) -> None:
@@ -140,6 +150,7 @@ URL = {
 }
 
 
+@pytest.mark.proves(promise="The bytes are the right ones", against="faults of a web address: the same, and 403, 404")
 @pytest.mark.filterwarnings("ignore::vitzoo.sources.promise.DamagedFile")
 @pytest.mark.parametrize("case", URL.values(), ids=URL)
 def test_url(b: Bench, case: Case) -> None:
@@ -167,6 +178,9 @@ def ends_as_it_should(b: Bench, case: Case) -> None:
     assert not any(path.name == "elsewhere" for path in b.home.parent.rglob("*"))
 
 
+@pytest.mark.proves(
+    promise="The bytes are the right ones", against="control: without the comparison the flipped byte arrives"
+)
 def test_without_the_check_the_flipped_byte_arrives(b: Bench) -> None:
     """The control: it is the comparison of digests that the rows above depend on."""
     b.hub.fault(Flipped(-1), path=WEIGHTS)
@@ -175,6 +189,10 @@ def test_without_the_check_the_flipped_byte_arrives(b: Bench) -> None:
 
 
 class TestHubAnswers:
+    @pytest.mark.proves(
+        promise="No code from weights, no path from the network",
+        against="the client's second answer has a path as ETag",
+    )
     def test_a_path_as_etag_after_a_good_one(self, b: Bench) -> None:
         """The client itself believes it and writes there; the file is not used, and nothing points to it."""
         b.hub.fault(WrongETag(ELSEWHERE), method="HEAD", path=WEIGHTS, after=1)
@@ -183,6 +201,7 @@ class TestHubAnswers:
         assert is_probe(b.create())
         assert b.blob().parent.name == "blobs"
 
+    @pytest.mark.proves(promise="The bytes are the right ones", against="ETag of another cached file")
     @pytest.mark.filterwarnings("ignore::vitzoo.sources.promise.DamagedFile")
     @pytest.mark.parametrize("after", [0, 1])
     def test_etag_of_another_cached_file(self, b: Bench, after: int) -> None:
@@ -200,6 +219,7 @@ class TestHubAnswers:
         assert old.read_bytes() == checkpoint()
         assert is_probe(b.create(), 1)
 
+    @pytest.mark.proves(promise="The bytes are the right ones", against="a hub that lies, and a digest in the registry")
     def test_a_hub_that_lies_is_found_out_by_the_digest_of_the_registry(self, b: Bench) -> None:
         assert is_probe(b.create())
         digest = b.blob().name
@@ -211,6 +231,7 @@ class TestHubAnswers:
         assert b.asked() == ["HEAD"]  # no byte of it was fetched
         assert b.quarantined() == []
 
+    @pytest.mark.proves(promise="One commit", against="another commit than asked for")
     def test_another_commit_than_the_one_asked_for(self, b: Bench) -> None:
         b.sources({"repo": REPO, "revision": b.commit})
         wrong = "f" * 40
@@ -218,6 +239,7 @@ class TestHubAnswers:
         with pytest.raises(Mismatch, match=f"answered with the commit {wrong}"):
             b.create()
 
+    @pytest.mark.proves(promise="One commit", against="`main` moves between HEAD and GET")
     @pytest.mark.parametrize("method", ["HEAD", "GET"])
     def test_main_moves_meanwhile(self, b: Bench, method: str) -> None:
         b.hub.fault(Meanwhile(lambda: b.hub.add(REPO, {FILE: checkpoint(1)})), method=method)
@@ -227,16 +249,19 @@ class TestHubAnswers:
         assert b.commit in str(first.load_report)
         assert is_probe(b.create(), 1)
 
+    @pytest.mark.proves(promise="One commit", against="`main` moves in a resumed download")
     def test_main_moves_before_the_rest_of_a_broken_download(self, b: Bench) -> None:
         b.hub.fault(Closed(0.5), path=WEIGHTS)
         b.hub.fault(Meanwhile(lambda: b.hub.add(REPO, {FILE: checkpoint(1)})), path=WEIGHTS)
         assert is_probe(b.create())
 
+    @pytest.mark.proves(promise="Waiting ends", against="`Retry-After` of the hub")
     def test_too_many_requests_are_repeated_when_the_hub_says(self, b: Bench) -> None:
         b.hub.fault(Status(429, retry_after=7), method="HEAD", path=WEIGHTS)
         assert is_probe(b.create())
         assert b.slept == [7.0]
 
+    @pytest.mark.proves(promise="One line", against="endpoint unreachable")
     def test_no_server(self, b: Bench) -> None:
         with LoopbackHub() as gone:
             pass
@@ -258,6 +283,7 @@ class OtherCommit(NamedTuple):
 
 
 class TestRefusals:
+    @pytest.mark.proves(promise="One line", against="gated: no token, another's, the right one")
     def test_gated(self, b: Bench) -> None:
         b.hub.gate(REPO, "hf_granted")
         page = f"accept its terms at {b.hub.endpoint}/{REPO}"
@@ -273,6 +299,7 @@ class TestRefusals:
         assert is_probe(b.create())
         assert b.asked() == ["HEAD", "HEAD", "GET"]
 
+    @pytest.mark.proves(promise="One line", against="unknown repository, revision, file; names that are none")
     @pytest.mark.parametrize(
         ("source", "message"),
         [
@@ -295,6 +322,7 @@ class TestRefusals:
         assert len(b.asked()) <= 1
         assert b.leftovers() == []
 
+    @pytest.mark.proves(promise="One line", against="exit code 2 of the command line")
     def test_command_line(self, b: Bench, capsys: pytest.CaptureFixture[str]) -> None:
         from vitzoo.cli import main
 
@@ -307,6 +335,7 @@ class TestRefusals:
         assert re.fullmatch(r"vitzoo: hf://org/none/.*: there is no repository org/none.*\n", said)
 
 
+@pytest.mark.proves(promise="Offline means offline", against="cached or not; damaged; a web address")
 class TestOffline:
     def test_not_cached(self, b: Bench) -> None:
         b.offline()
@@ -343,6 +372,7 @@ class TestOffline:
                 b.create(address)
         assert b.asked() == []
 
+    @pytest.mark.proves(promise="Offline means offline", against="a hub that fails while a verified copy is there")
     @pytest.mark.parametrize("fault", [Status(503), Status(403), Hanging(), Closed(), HtmlPage(), WrongETag("x")])
     def test_a_verified_copy_stands_in_for_a_hub_that_fails(self, b: Bench, fault: Fault) -> None:
         b.create()
@@ -355,6 +385,9 @@ class TestOffline:
 
 
 class TestDisk:
+    @pytest.mark.proves(
+        promise="A wrong file is put aside, not deleted", against="a byte of a cached file flipped on the disk"
+    )
     def test_damage_is_noticed_and_mended(self, b: Bench) -> None:
         b.create()
         flip(b.blob())
@@ -366,6 +399,7 @@ class TestDisk:
         assert is_probe(b.create())
         assert b.asked() == ["HEAD"]
 
+    @pytest.mark.proves(promise="A wrong file is put aside, not deleted", against="the same of a pinned commit")
     def test_damage_of_a_pinned_commit_is_noticed_and_mended(self, b: Bench) -> None:
         b.sources({"repo": REPO, "revision": b.commit})
         b.create()
@@ -377,6 +411,7 @@ class TestDisk:
             assert is_probe(b.create())
         assert b.asked() == ["HEAD", "HEAD", "GET"]
 
+    @pytest.mark.proves(promise="A wrong file is put aside, not deleted", against="the same of a download")
     def test_damage_of_a_download_is_noticed_and_mended(self, b: Bench) -> None:
         address = b.hub.url(URL_FILE, checkpoint()) + "#sha256=8cd0f6396167ea5b"
         b.create(address)
@@ -388,6 +423,7 @@ class TestDisk:
         assert b.asked() == ["GET"]
         assert len(b.quarantined()) == 1
 
+    @pytest.mark.proves(promise="One line", against="a disk too small, known beforehand")
     @pytest.mark.parametrize("kind", ["hub", "url"])
     def test_too_small(self, b: Bench, kind: str) -> None:
         """The size is known before the first byte, so nothing is begun."""
@@ -399,6 +435,7 @@ class TestDisk:
         assert b.leftovers() == []
         assert b.asked() == (["HEAD"] if kind == "hub" else ["GET"])
 
+    @pytest.mark.proves(promise="One line", against="a cache that is no folder")
     @pytest.mark.parametrize("kind", ["hub", "url"])
     def test_a_cache_that_is_no_folder(self, b: Bench, kind: str) -> None:
         (b.home / "vitzoo").write_bytes(b"")
@@ -409,6 +446,7 @@ class TestDisk:
             b.create(address)
         assert b.asked() == (["HEAD"] if kind == "hub" else [])
 
+    @pytest.mark.proves(promise="One line", against="a disk that fills on the way, and other errors of the system")
     @pytest.mark.parametrize(
         ("number", "message"),
         [
@@ -432,6 +470,7 @@ class TestDisk:
 
 
 class TestAddresses:
+    @pytest.mark.proves(promise="Nothing half done is visible", against="a broken download, which is resumed")
     def test_a_broken_download_goes_on_where_it_stopped(self, b: Bench) -> None:
         address = b.hub.url(URL_FILE, checkpoint())
         partial, start = left_off(address, checkpoint())
@@ -440,6 +479,7 @@ class TestAddresses:
         assert not partial.exists()
         assert b.leftovers() == []
 
+    @pytest.mark.proves(promise="Nothing half done is visible", against="the same, the file changed meanwhile")
     def test_the_file_changed_meanwhile(self, b: Bench) -> None:
         address = b.hub.url(URL_FILE, checkpoint())
         _, start = left_off(address, checkpoint())
@@ -447,12 +487,14 @@ class TestAddresses:
         assert is_probe(b.create(address), 1)
         assert [(r.range, r.status) for r in b.hub.requests] == [(f"bytes={start}-", 200)]  # If-Range did not match
 
+    @pytest.mark.proves(promise="Nothing half done is visible", against="the same, the server knows no ranges")
     def test_no_ranges(self, b: Bench) -> None:
         address = b.hub.url(URL_FILE, checkpoint(), ranges=False)
         left_off(address, checkpoint())
         assert is_probe(b.create(address))
         assert [r.status for r in b.hub.requests] == [200]
 
+    @pytest.mark.proves(promise="Nothing half done is visible", against="the same, no ETag")
     def test_nothing_to_recognise_the_file_by(self, b: Bench) -> None:
         address = b.hub.url(URL_FILE, checkpoint(), etag=False)
         left_off(address, checkpoint(), validator=False)
@@ -465,6 +507,7 @@ class TestAddresses:
         assert is_probe(b.create(address))
         assert [r.status for r in b.hub.requests] == [416, 200]
 
+    @pytest.mark.proves(promise="Waiting ends", against="`Retry-After` of a web address")
     def test_come_again_when_the_server_says(self, b: Bench) -> None:
         address = b.hub.url(URL_FILE, checkpoint())
         b.hub.fault(Status(503, retry_after=3), path=URL_FILE, times=2)
@@ -472,6 +515,7 @@ class TestAddresses:
         assert is_probe(b.create(address))
         assert b.slept == [3.0, 3.0, 30.0]  # but never more than half a minute
 
+    @pytest.mark.proves(promise="What you set is obeyed", against="proxy")
     def test_proxy(self, b: Bench) -> None:
         """The hub's own server takes whole addresses, as a proxy does."""
         b.hub.url(URL_FILE, checkpoint())
@@ -487,6 +531,9 @@ class TestAddresses:
             b.create("https://weights.invalid/x.safetensors#sha256=xyz")
 
 
+@pytest.mark.proves(
+    promise="What you set is obeyed", against="certificate not trusted; `SSL_CERT_FILE`; https that leads to http"
+)
 class TestCertificates:
     @pytest.mark.parametrize("trusted", [False, True])
     def test_address(self, b: Bench, tmp_path: Path, trusted: bool) -> None:
@@ -515,6 +562,7 @@ class TestCertificates:
             assert b.leftovers() == []
 
 
+@pytest.mark.proves(promise="The next source serves", against="a source that is absent, damaged or down")
 @pytest.mark.filterwarnings("ignore::vitzoo.sources.promise.DamagedFile")
 @pytest.mark.parametrize("reason", ["absent", "damaged", "down"])
 def test_the_next_source_serves(b: Bench, reason: str) -> None:

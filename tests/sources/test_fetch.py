@@ -80,6 +80,7 @@ class TestHub:
         b.offline()
         assert is_probe(b.create(f"hf://{REPO}/{FILE}@{revision}"), seed)
 
+    @pytest.mark.proves(promise="One commit", against="branches with a slash, `refs/pr/1`")
     def test_names_of_branches(self, b: Bench) -> None:
         """A slash makes a folder in the cache, and then there is no place for a branch of that folder's name."""
         for number, branch in enumerate(("refs/pr/1", "next/one", "next"), 1):
@@ -97,6 +98,7 @@ class TestHub:
         b.offline(False)
         assert is_probe(b.create(f"hf-hub:{NAME}@next"), 3)
 
+    @pytest.mark.proves(promise="One commit", against="`main` moves between two calls")
     def test_main_moves_between_two_creates(self, b: Bench) -> None:
         assert is_probe(b.create())
         b.hub.add(REPO, {FILE: checkpoint(1)})
@@ -134,12 +136,14 @@ class TestHub:
         assert is_probe(b.create())
         assert [b.hub.count("GET", f"*{part}") for part in parts] == [1, 1]
 
+    @pytest.mark.proves(promise="One line", against="a shard that is not there")
     def test_a_shard_that_is_not_there(self, b: Bench) -> None:
         index = {"weight_map": dict.fromkeys(state(), "gone.safetensors")}
         b.hub.add("org/shards", {"model.safetensors.index.json": json.dumps(index).encode()})
         with pytest.raises(Absent, match=r"index.json names the shard gone.safetensors, and the repository does not"):
             b.create("hf-hub:org/shards")
 
+    @pytest.mark.proves(promise="One line", against="a repository without weights")
     def test_no_weights(self, b: Bench) -> None:
         b.hub.add("org/empty", {"README.md": b"x", "weights/my.safetensors": checkpoint()})
         with pytest.raises(
@@ -161,6 +165,7 @@ class TestHub:
         assert shown.code == 0
         assert "served by hf://org/folder/model.safetensors@" in shown.out
 
+    @pytest.mark.proves(promise="What you set is obeyed", against="the token that `hf auth login` writes")
     def test_token(self, b: Bench) -> None:
         """From the file that `hf auth login` writes."""
         b.hub.gate(REPO, "hf_granted")
@@ -179,6 +184,9 @@ class TestAddresses:
         (kept,) = (b.home / "vitzoo" / "urls").rglob("*.safetensors")
         assert kept.name == "probe.safetensors"
 
+    @pytest.mark.proves(
+        promise="No code from weights, no path from the network", against="passwords and signatures in an address"
+    )
     def test_what_is_secret_in_it_is_not_kept(self, b: Bench) -> None:
         address = b.hub.url(URL_FILE, checkpoint())
         model = b.create(f"{address.replace('//', '//ann:hunter2@')}?signature=hunter2")
@@ -186,6 +194,9 @@ class TestAddresses:
         assert model.origin == f"{address} sha256:{DIGEST}"
         assert "hunter2" not in str(model.load_report)
 
+    @pytest.mark.proves(
+        promise="The bytes are the right ones", against="a web page in place of a file that nobody gave a digest of"
+    )
     def test_a_page_that_is_not_said_to_be_one(self, b: Bench) -> None:
         """Without a digest nothing else would keep it from being cached as weights."""
         address = b.hub.url(URL_FILE, b"\n<!DOCTYPE html><html>log in</html>")
@@ -199,6 +210,7 @@ class TestAddresses:
         with pytest.raises(Mismatch, match=r"was fetched again and was wrong again: sha256 00000000 was expected"):
             b.create(f"{address}#sha256=00000000")
 
+    @pytest.mark.proves(promise="No code from weights, no path from the network", against="names from the network")
     def test_names_from_the_network_are_plain(self, b: Bench) -> None:
         from vitzoo.sources.cache import cache_folder, url_path
 
@@ -219,6 +231,9 @@ class TestAddresses:
             parse(text)
 
 
+@pytest.mark.proves(
+    promise="Offline means offline", against="a mirror without a network, its form, damaged, not mounted"
+)
 class TestMirror:
     @pytest.fixture
     def mirror(self, b: Bench, tmp_path: Path) -> Path:
@@ -282,6 +297,9 @@ class TestMirror:
         with pytest.raises(NotCached, match=r"run `vitzoo cache prefetch hf://org/other/x.npz` where there is a net"):
             b.create("hf://org/other/x.npz")
 
+    @pytest.mark.proves(
+        promise="No code from weights, no path from the network", against="addresses that lead out of a mirror"
+    )
     @pytest.mark.parametrize("name", ["hf://org/repo/../../../x.npz", "https://x/a/../../../b", "https://x/%2e%2e%2fb"])
     def test_leads_nowhere_else(self, b: Bench, mirror: Path, name: str) -> None:
         with pytest.raises(WeightsError, match=r"its place in a mirror: .* is no plain name"):
@@ -299,6 +317,7 @@ class TestMirror:
             b.create()
 
 
+@pytest.mark.proves(promise="The next source serves", against="several sources, online and offline")
 class TestSeveralSources:
     def test_all_reasons_are_given(self, b: Bench) -> None:
         b.sources({"repo": "org/none"}, {"kind": "url", "url": b.hub.endpoint + "/none.safetensors"})
@@ -324,6 +343,7 @@ class TestSeveralSources:
         assert b.asked() == []
 
 
+@pytest.mark.proves(promise="The bytes are the right ones", against="lock: the pinned bytes or an error, offline too")
 class TestLock:
     @pytest.fixture
     def locked(self, b: Bench) -> Bench:
@@ -394,6 +414,7 @@ class TestLock:
 
 
 class TestReading:
+    @pytest.mark.proves(promise="What you set is obeyed", against="eager reading")
     @pytest.mark.parametrize("eager", [False, True])
     def test_eager_reads_and_does_not_map(self, b: Bench, eager: bool) -> None:
         model = b.create(eager=eager)
@@ -418,15 +439,6 @@ class TestReading:
         model = vitzoo.create("vit_nano4.cifar10", pretrained=True)
         assert re.search(r"served by bundled:\S+ sha256:\w{64}", str(model.load_report))
         assert b.asked() == []
-
-
-def test_the_page_of_promises_names_tests_that_exist() -> None:
-    here = Path(__file__).parents[1]
-    sources = "".join(path.read_text(encoding="utf-8") for path in here.glob("test_sources*.py"))
-    page = (here.parent / "docs" / "sources.md").read_text(encoding="utf-8")
-    named = set(re.findall(r"`((?:test_|Test)\w+)`", page))
-    assert len(named) > 40
-    assert named <= set(re.findall(r"(?:def|class) (\w+)", sources))
 
 
 def native_facts() -> dict[str, object]:

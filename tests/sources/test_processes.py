@@ -1,7 +1,6 @@
 """Many processes, processes that are killed, disks that are full or may not be written, and a soak."""
 
 import hashlib
-import multiprocessing
 import os
 import random
 import re
@@ -27,6 +26,7 @@ from vitzoo.sources.cache import url_path
 
 SOAK = int(os.environ.get("VITZOO_SOAK", "60"))
 URL_FILE = "/files/probe.safetensors"
+HERE = Path(__file__).parents[1:3]
 DIGEST = hashlib.sha256(checkpoint()).hexdigest()
 
 
@@ -43,7 +43,7 @@ def environment(hub: LoopbackHub, home: Path, *sources: dict[str, Any], token: s
     for name in ("VITZOO_CACHE", "VITZOO_LOCK", "VITZOO_MIRROR"):
         variables.pop(name, None)
     registry = str(write_registry(home.parent / "registry.yaml", *sources))
-    return variables | {"VITZOO_REGISTRY": registry, "PYTHONPATH": str(Path(__file__).parents[1])}
+    return variables | {"VITZOO_REGISTRY": registry, "PYTHONPATH": os.pathsep.join(map(str, HERE))}
 
 
 def python(code: str, hub: LoopbackHub, home: Path, *sources: dict[str, Any], **settings: Any) -> str:
@@ -80,35 +80,20 @@ def killed(process: "subprocess.Popen[bytes]") -> None:
     assert process.wait() == -signal.SIGKILL
 
 
-def race(count: int) -> None:
-    """Let so many processes create the same model at once; torch is imported once, before they part."""
-    context = multiprocessing.get_context("fork")
-    barrier, results = context.Barrier(count), context.Queue()
-
-    def create() -> None:
-        barrier.wait()
-        results.put(is_probe(vitzoo.create(NAME, pretrained=True)))
-
-    processes = [context.Process(target=create) for _ in range(count)]
-    for process in processes:
-        process.start()
-    print(sum(results.get(timeout=120) for _ in processes))
-    for process in processes:
-        process.join()
-
-
+@pytest.mark.proves(promise="One download", against="2 and 16 processes at once (4 for an address): one GET")
 @pytest.mark.parametrize(("kind", "count"), [("hub", 2), ("hub", 16), ("url", 4)])
 def test_many_processes_download_once(tmp_path: Path, kind: str, count: int) -> None:
     with LoopbackHub() as hub:
         hub.add(REPO, {FILE: checkpoint()})
         source = {"repo": REPO} if kind == "hub" else {"kind": "url", "url": hub.url(URL_FILE, checkpoint())}
         hub.fault(Slow(2e5), path=f"*{URL_FILE if kind == 'url' else FILE}")  # so that the others come meanwhile
-        code = f"from test_sources_processes import race; race({count})"
+        code = f"from probe import race; race({count})"
         assert python(code, hub, tmp_path / "home", source) == f"{count}\n"
         assert hub.count("GET") == 1
         assert hub.count("HEAD") == (count + 1 if kind == "hub" else 0)  # each asks for the commit, and the client once
 
 
+@pytest.mark.proves(promise="What you set is obeyed", against="`HF_ENDPOINT`, `HF_HOME`, `HF_TOKEN`")
 def test_environment_is_honoured(tmp_path: Path) -> None:
     """HF_ENDPOINT, HF_HOME, HF_TOKEN and HF_HUB_OFFLINE, as a user sets them."""
     code = f"""if True:
@@ -132,6 +117,10 @@ def test_environment_is_honoured(tmp_path: Path) -> None:
         assert hub.requests == []
 
 
+@pytest.mark.proves(
+    promise="Nothing half done is visible",
+    against="kill -9 in a download (the next one goes on with a part from a web address), in a save",
+)
 class TestKilled:
     def test_download_from_the_hub(self, b: Bench) -> None:
         """The client leaves its part under a name that nobody takes for the file; `prune` takes it away a day later."""
@@ -228,6 +217,7 @@ TRY = """if True:
 """
 
 
+@pytest.mark.proves(promise="One line", against="a real small disk")
 @needs_mounts
 def test_a_disk_that_is_full(tmp_path: Path) -> None:
     """A real one, of 48 kB: known beforehand, or met on the way where no length was announced."""
@@ -262,6 +252,7 @@ AFTERWARDS = """
 """
 
 
+@pytest.mark.proves(promise="One line", against="a cache that may not be written, complete or not")
 @needs_mounts
 def test_a_disk_that_may_not_be_written(tmp_path: Path) -> None:
     """A complete cache serves from a read-only mount, online and offline; what is missing is one clear line."""
@@ -286,6 +277,14 @@ def test_a_disk_that_may_not_be_written(tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.proves(
+    promise="The bytes are the right ones", against="faults at random, moved branches, damaged and emptied caches"
+)
+@pytest.mark.proves(
+    claim="downloads under faults: cut, flipped, moved, gated, full disk, killed; many processes",
+    against="huggingface_hub against a server that misbehaves",
+    tolerance="the right model or one line",
+)
 def test_soak(b: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """So many creates under faults at random, and not one wrong model (VITZOO_SOAK=1000 for the long one)."""
     monkeypatch.setattr(constants, "HF_HUB_ETAG_TIMEOUT", 0.2)
@@ -325,6 +324,7 @@ def test_soak(b: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     assert right > SOAK / 2
 
 
+@pytest.mark.proves(promise="The bytes are the right ones", against="control of the soak")
 def test_without_the_check_the_soak_finds_wrong_models(b: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """The control of the soak."""
     from vitzoo.sources.promise import Promise

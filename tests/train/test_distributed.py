@@ -55,6 +55,7 @@ def two_processes(strategy: str, *arguments: object) -> list[subprocess.Complete
     ]
 
 
+@pytest.mark.proves(claim="two processes (DDP, FSDP2)", against="our own single run", tolerance="1e-5")
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_two_processes_give_what_one_gives(strategy: str, alone: Path, data: Path, start: Path, tmp_path: Path) -> None:
     finished = two_processes(strategy, start, data, tmp_path / "out")

@@ -138,6 +138,7 @@ def processes() -> Any:
     return context
 
 
+@pytest.mark.proves(claim="resumed runs", against="our own unbroken run", tolerance="bit for bit")
 @pytest.mark.parametrize("point", POINTS)
 def test_killed_and_resumed_is_unbroken_bit_for_bit(
     point: str, unbroken: Path, data: Path, start: Path, tmp_path: Path, processes: Any

@@ -11,6 +11,7 @@ from signatures import signatures
 from timm.optim import create_optimizer_v2, param_groups_layer_decay
 from timm.optim.muon import Muon
 from timm.scheduler import create_scheduler_v2
+from tiny import FIELDS
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -23,7 +24,7 @@ from vitzoo.train.groups import check_groups, freeze, layer_numbers, param_group
 from vitzoo.train.module import make_optimizer
 from vitzoo.train.schedule import lr_factor
 
-TINY = {"img_size": 32, "patch_size": 8, "hidden_dim": 32, "depth": 3, "num_heads": 2, "mlp_dim": 48, "num_classes": 5}
+TINY = {**FIELDS, "hidden_dim": 32, "depth": 3, "num_heads": 2, "mlp_dim": 48}
 
 
 def tiny(**fields: Any) -> ViT:
@@ -61,6 +62,7 @@ def test_vit_b_has_timms_groups() -> None:
     assert found["head.fc.weight"] == (2e-3, 0.05)
 
 
+@pytest.mark.proves(claim="optimiser groups and schedules", against="timm", tolerance="equal")
 @pytest.mark.parametrize(
     "name",
     [
@@ -223,6 +225,7 @@ def test_one_step_is_timms_step(optimizer: str) -> None:
     torch.testing.assert_close(results[0], results[1])
 
 
+@pytest.mark.proves(claim="optimiser groups and schedules", against="timm", tolerance="equal")
 @pytest.mark.parametrize("warmup", [0.0, 1.5, 2.0])
 @pytest.mark.parametrize(("schedule", "theirs"), [("cosine", "cosine"), ("linear", "poly"), ("constant", "constant")])
 def test_schedules_are_timms_step_by_step(schedule: str, theirs: str, warmup: float) -> None:

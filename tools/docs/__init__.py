@@ -1,1 +1,1 @@
-"""The pages under `docs/` that are written from the registry and the layouts: `python -m tools.docs [--check]`."""
+"""The pages and tables that are written from registry, layouts and tests: `python -m tools.docs [--check]`."""

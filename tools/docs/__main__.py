@@ -8,23 +8,26 @@ from pathlib import Path
 from tools.docs.layouts import layouts_page
 from tools.docs.models import families, family_page, models_page
 from tools.docs.recipes import recipes_page
-
-FOLDER = Path(__file__).parents[2] / "docs"
+from tools.docs.sections import PAGES, with_sections
+from tools.proofs import ROOT, collect
 
 
 def pages() -> dict[Path, str]:
-    """Each generated page by its path below `docs/`."""
+    """Each page that is generated, whole or in part, by its path in the checkout."""
+    proofs = collect()
     found = {
-        Path("models.md"): models_page(),
-        Path("layouts.md"): layouts_page(),
-        Path("recipes.md"): recipes_page(),
+        Path("docs/models.md"): models_page(),
+        Path("docs/layouts.md"): layouts_page(proofs),
+        Path("docs/recipes.md"): recipes_page(),
     }
-    return found | {Path("families") / f"{family.family}.md": family_page(family) for family in families()}
+    found |= {Path("docs/families") / f"{family.family}.md": family_page(family, proofs) for family in families()}
+    return found | {page: with_sections(page, proofs) for page in PAGES}
 
 
-def main(arguments: Sequence[str] | None = None, folder: Path = FOLDER) -> int:
+def main(arguments: Sequence[str] | None = None, folder: Path = ROOT) -> int:
     """Write the pages; with `--check` only compare, and return 1 if a page differs or belongs to no family."""
-    parser = argparse.ArgumentParser(prog="python -m tools.docs", description="Write the generated pages of docs/.")
+    about = "Write the generated pages of docs/, and the generated tables of the others."
+    parser = argparse.ArgumentParser(prog="python -m tools.docs", description=about)
     parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if a page is not up to date")
     check = parser.parse_args(arguments).check
     wanted = pages()
@@ -33,7 +36,7 @@ def main(arguments: Sequence[str] | None = None, folder: Path = FOLDER) -> int:
         for page, text in wanted.items()
         if not (folder / page).is_file() or (folder / page).read_text(encoding="utf-8") != text
     ]
-    orphans = [file for file in sorted(folder.glob("families/*.md")) if file.relative_to(folder) not in wanted]
+    orphans = [file for file in sorted(folder.glob("docs/families/*.md")) if file.relative_to(folder) not in wanted]
     for page in stale:
         print(f"{folder / page} is not up to date; run `python -m tools.docs`" if check else f"wrote {folder / page}")
         if not check:

@@ -1,17 +1,23 @@
 """docs/layouts.md: what each layout is, what it holds and what it was compared with."""
 
+from collections.abc import Sequence
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
-from tools.docs.evidence import RUNS, UNTESTED, VERSIONS
+from tools.docs.sections import rows_of
+from tools.proofs import Proof
 from vitzoo import registry
 from vitzoo.layouts.huggingface import tables as huggingface
 from vitzoo.layouts.layout import ANY, SIZES, Layout
 from vitzoo.layouts.tables import GROUPS, LAYOUTS
 from vitzoo.layouts.timm import tables as timm
 from vitzoo.markdown import code, page, table
+
+VERSIONS = {"timm": "1.0.31", "transformers": "5.24", "torchvision": "0.29", "open_clip": "3.3"}
+"""Of the packages that the comparisons were made with."""
 
 HEADER = """# Layouts
 
@@ -26,10 +32,10 @@ reads back. "Weights" counts the entries of the registry with a source in this l
 
 RUN = """## What was compared
 
-Models are tiny and every parameter is random. "Tensors bit for bit" means that every tensor of the export equals the
-one in the file that was imported; of tensors that the network does not use (a mask token, what stands beside a tower)
-the values or the tensors may be missing. Published weights were not downloaded. How many swaps of two tensors are
-noticed, and which cannot be, is in
+Written from the marks on the tests. Models are tiny and every parameter is random. "Tensors bit for bit" means that
+every tensor of the export equals the one in the file that was imported; of tensors that the network does not use (a
+mask token, what stands beside a tower) the values or the tensors may be missing. Published weights were not
+downloaded. How many swaps of two tensors are noticed, and which cannot be, is in
 [tests/layouts/test_timm.py](../tests/layouts/test_timm.py). Run with {versions}."""
 
 HOLDS = """## What each holds
@@ -46,10 +52,11 @@ def beside(layout: Layout) -> list[str]:
     return ["config.json"] if layout in timm.LAYOUTS else []
 
 
-def layouts_page() -> str:
+def layouts_page(proofs: Sequence[Proof]) -> str:
     """The page of all layouts."""
     versions = ", ".join(f"{name} {version}" for name, version in VERSIONS.items())
-    blocks: list[list[str]] = [[HEADER], _overview(), _groups(), [RUN.format(versions=versions)], _runs(), [HOLDS]]
+    run = RUN.format(versions=versions)
+    blocks: list[list[str]] = [[HEADER], _overview(), _groups(), [run], _runs(proofs), [HOLDS]]
     merged: dict[str, list[str]] = {}
     for layout in LAYOUTS.values():
         merged.setdefault(_holdings(layout), []).append(layout.name)
@@ -78,14 +85,9 @@ def _groups() -> list[str]:
     return lines + table(("name", "stands for"), [(f"`{name}`", code(group)) for name, group in GROUPS.items()])
 
 
-def _runs() -> list[str]:
-    rows = []
-    for layout in LAYOUTS:
-        for run in (run for run in RUNS if layout in run.layouts):
-            rows.append((f"`{layout}`", run.judge, run.tolerance, f"[{run.test}](../tests/{run.test})"))
-        if layout in UNTESTED:
-            rows.append((f"`{layout}`", UNTESTED[layout], "", ""))
-    return table(("layout", "against", "tolerance", "test"), rows)
+def _runs(proofs: Sequence[Proof]) -> list[str]:
+    rows = rows_of("layout", list(LAYOUTS), Path("docs/layouts.md"), proofs)
+    return table(("layout", "against", "tolerance", "test"), [(f"`{name}`", *rest) for name, *rest in rows])
 
 
 def _holdings(layout: Layout) -> str:

@@ -1,10 +1,13 @@
 """docs/models.md, a table of all architectures, and docs/families/<family>.md with the weights of each."""
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
 import yaml
 
+from tools.docs.sections import proving
+from tools.proofs import Proof
 from vitzoo import registry
 from vitzoo.layouts.tables import GROUPS
 from vitzoo.markdown import code, page, size, table
@@ -13,6 +16,11 @@ from vitzoo.spec import BundledSource, FamilyFile, HubSource, Source, UrlSource,
 
 TIMM = GROUPS["timm"]
 MODELS = Path(__file__).parents[2] / "registry" / "models"
+
+TAGS = "every tag of timm's plain ViTs: fields, tensor names and shapes, parameters, preprocessing"
+OUTPUTS = "outputs of every architecture signature, native, larger and rectangular, shrunk and randomised"
+SOURCES = "the layout of each source can express what its entry says"
+"""Claims of tests, in the words of their marks."""
 
 HEADER = """# Models
 
@@ -56,7 +64,7 @@ def _row(name: str) -> tuple[str, str, str, str]:
     return f"`{name}`", f"{count_parameters(spec):,}", f"{count_macs(spec) / 1e9:.2f} G", size(spec.img_size)
 
 
-def family_page(family: FamilyFile) -> str:
+def family_page(family: FamilyFile, proofs: Sequence[Proof]) -> str:
     """What the family is, its architectures, its weights, and what the tests say of them."""
     facts = [f"- paper: <{family.paper}>"] if family.paper else []
     facts += [f"- authors' code: <{family.origin}>"] if family.origin else []
@@ -71,7 +79,7 @@ def family_page(family: FamilyFile) -> str:
         ["## Weights"],
         *_weights(family),
         ["## How they are verified"],
-        _verified(family),
+        _verified(family, proofs),
     )
 
 
@@ -129,22 +137,22 @@ def _place(source: Source) -> str:
             return f"in the package: `{source.file}`"
 
 
-def _verified(family: FamilyFile) -> list[str]:
+def _verified(family: FamilyFile, proofs: Sequence[Proof]) -> list[str]:
     names = [name for model in models_of(family) for name in registry.list_pretrained(f"{model}.*")]
     entries = [registry.weights_entry(name) for name in names]
-    timm = sum(map(from_timm, entries))
+    timm, page = sum(map(from_timm, entries)), Path("docs/families") / f"{family.family}.md"
     layouts = sorted({source.layout for entry in entries for source in entry.sources})
     lines = []
     if timm:
         lines.append(
             f"- {timm} of {len(names)} entries are also timm's: architecture, names and shapes of tensors, parameters "
-            "and preprocessing are compared with timm, and outputs of shrunk random models "
-            "([test_registry_timm.py](../../tests/registry/test_against_timm.py), which lists what is meant to differ)."
+            f"and preprocessing are compared with timm ({proving(TAGS, page, proofs)}, which lists what is meant to "
+            f"differ), and outputs of shrunk random models ({proving(OUTPUTS, page, proofs)})."
         )
     if layouts:
         lines += [
             "- The layout of each source can express what the entry says; the exceptions are listed with their reasons "
-            "([test_registry_releases.py](../../tests/registry/test_releases.py)).",
+            f"({proving(SOURCES, page, proofs)}).",
             f"- [What each layout was compared with](../layouts.md#what-was-compared): {code(layouts)}.",
         ]
     if not any(isinstance(source, BundledSource) for entry in entries for source in entry.sources):

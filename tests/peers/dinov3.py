@@ -8,7 +8,7 @@ import math
 
 import torch
 import torch.nn.functional as F
-from references.dinov2 import Mlp, PatchEmbed, Scale
+from peers.dinov2 import Mlp, PatchEmbed, Scale
 from torch import Tensor, nn
 
 

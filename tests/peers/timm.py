@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 ACTIVATIONS = {"GELU": "gelu", "GELUTanh": "gelu_tanh", "QuickGELU": "quick_gelu", "SiLU": "silu"}
@@ -176,16 +175,3 @@ def layout_of(model: nn.Module) -> str:
         return f"timm{'_packed' if packed else ''}"
     split = model.blocks[0].attn.qkv is None
     return f"timm_eva{'_split' if split else ''}{'_packed' if packed else ''}"
-
-
-@torch.no_grad()
-def randomise(model: nn.Module, seed: int = 0) -> nn.Module:
-    """Give every parameter a value of its own: default initialisation hides half of all swaps."""
-    generator = torch.Generator().manual_seed(seed)
-    for name, parameter in model.named_parameters():
-        parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.15)
-        if "norm" in name and name.endswith("weight"):
-            parameter.add_(1.0)
-        elif "gamma" in name:
-            parameter.add_(0.5)
-    return model

@@ -27,7 +27,7 @@ def proving(claim: str, page: Path, proofs: Sequence[Proof]) -> str:
 
 def rows_of(subject: str, names: Sequence[str], page: Path, proofs: Sequence[Proof]) -> list[tuple[str, ...]]:
     """Name, judge, tolerance and test of each proof, in the order of the names; a name without any says so."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for name in names:
         mine = [proof for proof in proofs if (proof.subject, proof.name) == (subject, name)]
         rows += [(name, proof.against, proof.tolerance, link(proof, page)) for proof in mine]

@@ -10,32 +10,49 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from vitzoo.registry.families import KINDS
 from vitzoo.registry.recipes import Recipe
 from vitzoo.spec import FamilyFile, ViTSpec, WeightsEntry
 
 FOLDER = Path(__file__).parents[1] / "registry" / "schema"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-BASE = {"type": "string", "description": "the entry whose fields this one starts from; a name with '_' is abstract"}
+NAMES = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+BASE = {**NAMES, "description": "entries whose fields this one starts from, in order; a name with '_' is abstract"}
 ALIASES = {"type": "array", "items": {"type": "string"}, "description": "other names, never inherited"}
+TIMM = {
+    "type": "string",
+    "description": "what timm calls these weights: its first source is timm/<arch>.<tag>. An architecture alone is "
+    "what timm takes by default: it has this entry's tag there, and its name is an alias of this entry",
+}
+LAYOUT = {"type": "string", "description": "of all sources that state none; the family's if not given"}
 
 
 def schemas() -> dict[str, dict[str, Any]]:
-    """File name -> JSON Schema, for `registry/models`, `registry/weights` and `registry/recipes`."""
+    """File name -> JSON Schema, for `registry/families`, `registry/presets.yaml` and `registry/recipes`."""
     spec, entry = _inheriting(ViTSpec), _inheriting(WeightsEntry)
     definitions = {**spec.pop("$defs"), **entry.pop("$defs")}
     for source in definitions.values():
-        if "kind" in source.get("properties", {}):
-            # pydantic tells the sources apart by it, so it has no default in a file.
-            source["required"] = ["kind", *(name for name in source.get("required", []) if name != "kind")]
+        if "const" in source.get("properties", {}).get("kind", {}):
+            _written_source(source)
+    definitions["Rope"].pop("required")  # mappings are merged: a base may have the rest
+    sources = entry["properties"]["sources"]["items"]
+    entry["properties"]["sources"]["items"] = {"oneOf": sources["oneOf"]}
     entry["properties"]["spec"] = {"$ref": "#/$defs/ViTSpec", "description": entry["properties"]["spec"]["description"]}
     model = {**spec, "title": "Model", "properties": {"base": BASE, "aliases": ALIASES, **spec["properties"]}}
-    entry["properties"] = {"base": BASE, **entry["properties"]}
+    entry["properties"] = {"base": BASE, "timm": TIMM, "layout": LAYOUT, **entry["properties"]}
+    entry["properties"]["params"]["description"] = "counted from the spec if not given, compared with it if it is"
     definitions |= {"ViTSpec": spec, "Model": model, "WeightsEntry": entry}
     return {
-        "models.schema.json": _file_schema("models", "weights", "Model", definitions),
-        "weights.schema.json": _file_schema("weights", "models", "WeightsEntry", definitions),
+        "families.schema.json": _file_schema("family", definitions),
+        "presets.schema.json": _file_schema("presets", definitions),
         "recipes.schema.json": _recipe_schema(),
     }
+
+
+def _written_source(source: dict[str, Any]) -> None:
+    """A source as a file has it: its kind shows in its fields, its layout may be the entry's or the family's."""
+    place = {"hub": "repo", "url": "url", "bundled": "file"}[source["properties"]["kind"]["const"]]
+    source["required"] = [place]
 
 
 def _recipe_schema() -> dict[str, Any]:
@@ -51,15 +68,19 @@ def _inheriting(cls: type[ViTSpec | WeightsEntry | Recipe]) -> dict[str, Any]:
     return schema
 
 
-def _file_schema(kind: str, other: str, entry: str, definitions: dict[str, Any]) -> dict[str, Any]:
+def _file_schema(form: str, definitions: dict[str, Any]) -> dict[str, Any]:
     schema = FamilyFile.model_json_schema()
-    del schema["properties"][other]
-    names = schema["properties"][kind].pop("patternProperties")
-    schema["properties"][kind] |= {
-        "patternProperties": {pattern: {"$ref": f"#/$defs/{entry}"} for pattern in names},
-        "additionalProperties": False,
-    }
-    schema |= {"$schema": DIALECT, "title": f"vitzoo registry, {kind}", "required": ["family", kind]}
+    if form == "presets":
+        schema["properties"] = {kind: schema["properties"][kind] for kind in KINDS}
+    for kind, entry in zip(KINDS, ("Model", "WeightsEntry"), strict=True):
+        (names,) = schema["properties"][kind].pop("patternProperties")
+        pattern = r"^_[A-Za-z0-9_-]+$" if form == "presets" else names
+        schema["properties"][kind] |= {
+            "patternProperties": {pattern: {"$ref": f"#/$defs/{entry}"}},
+            "additionalProperties": False,
+        }
+    schema |= {"$schema": DIALECT, "title": f"vitzoo registry, {form}"}
+    del schema["required"]
     definitions = {**definitions, **schema.pop("$defs")}
     return {**schema, "$defs": _used(schema, definitions)}
 

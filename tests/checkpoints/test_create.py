@@ -24,7 +24,7 @@ from vitzoo.checkpoints.save import save
 from vitzoo.errors import LayoutError, RegistryError, SpecError, VitzooError, WeightsError
 from vitzoo.layouts.tables import get_layout
 from vitzoo.model.resample import resample_table
-from vitzoo.registry import index
+from vitzoo.registry import index, label_sets
 from vitzoo.registry.describe import count_parameters
 from vitzoo.spec import About, Origin, Preprocessing, QKVBias, Resample, Result
 
@@ -288,7 +288,7 @@ def test_dtype_of_pretrained_weights(hub: Path, state: dict[str, Tensor]) -> Non
 
 def test_label_names_cost_nothing_until_they_are_read(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    monkeypatch.setattr(index, "known_set", cache(lambda name: asked.append(name) or ("a",) * 1000))
+    monkeypatch.setattr(label_sets, "known_set", cache(lambda name: asked.append(name) or ("a",) * 1000))
     model = create(NAME, pretrained=True)
     assert (model.about.labels, asked) == ("imagenet-1k", [])
     assert len(model.labels or ()) == 1000

@@ -13,7 +13,8 @@ import yaml
 from tools import schema
 from vitzoo.errors import RegistryError, SpecError
 from vitzoo.registry.recipes import Recipe, list_recipes, load_recipe
-from vitzoo.registry.strict_yaml import data_dir, read_yaml
+from vitzoo.registry.shipped import data_dir
+from vitzoo.registry.strict_yaml import read_yaml
 
 FOLDER = data_dir() / "recipes"
 

@@ -6,7 +6,6 @@ from vitzoo.registry.index import (
     Resolved,
     add_registry,
     aliases,
-    class_names,
     default_entry,
     entries_of,
     entry_spec,
@@ -14,10 +13,12 @@ from vitzoo.registry.index import (
     list_models,
     list_pretrained,
     model_spec,
+    record,
     resolve,
     weights_entry,
     with_layout,
 )
+from vitzoo.registry.label_sets import class_names
 
 __all__ = [
     "ENTRY_POINTS",
@@ -33,6 +34,7 @@ __all__ = [
     "list_models",
     "list_pretrained",
     "model_spec",
+    "record",
     "resolve",
     "weights_entry",
     "with_layout",

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 from vitzoo import registry
 from vitzoo.errors import RegistryError
 from vitzoo.registry.reference import Name, parse
-from vitzoo.spec import MLP, AttentionKind, Head, Pool, QKVBias, ViTSpec, WeightsEntry
-from vitzoo.spec.tensors import BUFFERS, native_shapes
+from vitzoo.spec import MLP, AttentionKind, Head, Pool, ViTSpec, WeightsEntry
+from vitzoo.spec.tensors import count_parameters as count_parameters
 
 
 class Stage(NamedTuple):
@@ -67,12 +67,6 @@ def info(name: str) -> Info:
         return Info(found.model, registry.model_spec(found.model), tags=tags)
     full = f"{found.model}.{found.tag}"
     return Info(full, registry.entry_spec(full), registry.weights_entry(full), tags)
-
-
-def count_parameters(spec: ViTSpec) -> int:
-    """Numbers in all parameters of the model; the zeros that stand for a key's bias that it lacks are none."""
-    zeros = sum(spec.kv_heads) * spec.dim_per_head if spec.qkv_bias is QKVBias.QV else 0
-    return sum(prod(shape) for key, shape in native_shapes(spec).items() if key not in BUFFERS) - zeros
 
 
 def count_macs(spec: ViTSpec, batch: int = 1) -> int:

@@ -1,28 +1,30 @@
-"""YAML files become specs: names, inheritance, aliases, near misses, the users' own registries. Nothing imports torch.
+"""Names: of models and weights, aliases, near misses, the users' own registries. Nothing imports torch.
 
-`registry/models/<family>.yaml` says what the models are, `registry/weights/<family>.yaml` what was published for them.
-Files are read at the first call; an entry is merged with its bases and checked when it is asked for.
+What ships is read compiled (`shipped`), what a user adds as YAML (`families`). Entries are plain data until somebody
+asks for a `ViTSpec` or a `WeightsEntry`, so that `vitzoo list` imports neither pydantic nor YAML.
 """
 
 import difflib
+import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
-from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from vitzoo.errors import RegistryError, SpecError
-from vitzoo.registry.strict_yaml import data_dir, read_yaml
-from vitzoo.spec import FamilyFile, ViTSpec, WeightsEntry
+from vitzoo.errors import RegistryError
+from vitzoo.registry import shipped
+from vitzoo.registry.entry import Entry, Fields, implied_names, near
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+    from vitzoo.spec import FamilyFile, ViTSpec, WeightsEntry
 
 ENVIRONMENT = "VITZOO_REGISTRY"
 ENTRY_POINTS = "vitzoo.registries"
-
-T = TypeVar("T")
-Fields = Mapping[str, Any]
 
 
 class Resolved(NamedTuple):
@@ -45,10 +47,13 @@ def list_models(pattern: str = "*") -> list[str]:
 def list_pretrained(pattern: str = "*", license: Sequence[str] | None = None) -> list[str]:
     """The weights whose `model.tag` matches a shell pattern, by model in natural order; a model's default is first."""
     registry = _registry()
-    names = [name for model in sorted(registry.tags, key=_natural) for name in registry.tags[model]]
-    names = [name for name in names if fnmatchcase(name, pattern)]
+    names = [name for name in registry.ordered if fnmatchcase(name, pattern)]
     allowed = [license] if isinstance(license, str) else license
-    return names if allowed is None else [name for name in names if registry.entry(name).license in allowed]
+    return (
+        names
+        if allowed is None
+        else [name for name in names if (registry.weights[name].weights or {})["license"] in allowed]
+    )
 
 
 def resolve(name: str) -> Resolved:
@@ -60,19 +65,24 @@ def resolve(name: str) -> Resolved:
     return _registry().resolve(name)
 
 
-def model_spec(name: str) -> ViTSpec:
+def model_spec(name: str) -> "ViTSpec":
     """The architecture of a model; for weights or an alias, of the model that it belongs to."""
     return _registry().spec(resolve(name).model)
 
 
-def weights_entry(name: str) -> WeightsEntry:
+def weights_entry(name: str) -> "WeightsEntry":
     """The published weights `model.tag`, or an alias of them; a RegistryError for a model without a tag."""
     return _registry().entry(_registry().resolve_entry(name))
 
 
-def entry_spec(name: str) -> ViTSpec:
+def entry_spec(name: str) -> "ViTSpec":
     """The architecture of the weights `model.tag`: the model's fields, and those that the entry changes."""
     return _registry().spec(_registry().resolve_entry(name))
+
+
+def record(name: str) -> Entry:
+    """A model, `model.tag` or an alias as plain data: what a list shows, at the price of no import."""
+    return _registry().named(resolve(name).name)
 
 
 def knows(name: str) -> bool:
@@ -88,7 +98,7 @@ def aliases() -> Mapping[str, str]:
 
 def with_layout(layout: str) -> list[str]:
     """The weights of which a source has this layout."""
-    return [name for name in list_pretrained() if any(s.layout == layout for s in weights_entry(name).sources)]
+    return _registry().layouts.get(layout, [])
 
 
 def entries_of(model: str) -> list[str]:
@@ -101,22 +111,6 @@ def default_entry(model: str) -> str | None:
     return next(iter(_registry().tags.get(resolve(model).model, ())), None)
 
 
-def class_names(labels: str | tuple[str, ...] | None) -> tuple[str, ...] | None:
-    """The names of classes; those of a known set come from timm, whose import brings torch."""
-    return known_set(labels) if isinstance(labels, str) else labels
-
-
-@cache
-def known_set(name: str) -> tuple[str, ...]:
-    """The names of the classes of a known set, such as imagenet-1k."""
-    from timm.data import ImageNetInfo
-
-    try:
-        return tuple(ImageNetInfo(name).label_descriptions())
-    except AssertionError:  # timm's way to say so
-        raise RegistryError(f"unknown set of labels '{name}'; give the list of names instead") from None
-
-
 def add_registry(path: str | os.PathLike[str]) -> None:
     """Add a folder laid out like `registry/`, or one YAML file with models, weights or both: all of it or nothing.
 
@@ -127,129 +121,144 @@ def add_registry(path: str | os.PathLike[str]) -> None:
     _loaded = _registry().extended(Path(path))
 
 
-class _Entry(NamedTuple):
-    """An entry as its file has it; `siblings` are all entries of that kind in the file, the abstract ones too."""
-
-    name: str
-    file: Path
-    fields: Fields
-    siblings: Mapping[str, Fields]
-
-
 class _Registry:
     """The entries of every file read so far. `extended` builds a new one, so an error leaves the old one as it was."""
 
-    def __init__(self) -> None:
-        self.files: list[Path] = []
-        self.models: dict[str, _Entry] = {}
-        self.weights: dict[str, _Entry] = {}
-        self.tags: dict[str, list[str]] = {}
-        self._specs: dict[str, ViTSpec] = {}
+    def __init__(self, plain: Mapping[str, Any] | None = None) -> None:
+        plain = plain or {"files": [], "specs": [], "models": {}, "weights": {}, "aliases": {}, "presets": {}}
+        specs = plain["specs"]
+        self.files: list[str] = plain["files"]
+        self.models, self.weights = (
+            {name: Entry(name, file, specs[spec], *row) for name, (file, spec, *row) in plain[kind].items()}
+            for kind in ("models", "weights")
+        )
+        self.aliases: dict[str, str] = plain["aliases"]
+        self.presets: Fields = plain["presets"]
+        self._specs: dict[int, ViTSpec] = {}
         self._entries: dict[str, WeightsEntry] = {}
-        self._aliases: dict[str, str] | None = None
 
-    def extended(self, path: Path, check: bool = True) -> "_Registry":
-        """With the files at `path` as well, and every entry of theirs checked; a file that is there is left out."""
-        new = _Registry()
-        fresh = [file for file in _yaml_files(path) if file not in self.files]
-        new.files, new.models, new.weights = self.files + fresh, dict(self.models), dict(self.weights)
-        for file in fresh:
-            data = _load(file)
-            for table, entries in ((new.models, data.models), (new.weights, data.weights)):
-                for name, fields in entries.items():
-                    if name in table:
-                        raise RegistryError(f"{file}: {name}: {table[name].file} has that name; choose another one")
-                    if not name.startswith("_"):
-                        table[name] = _Entry(name, file, fields, entries)
-        for name, entry in new.weights.items():
-            model = name.partition(".")[0]
-            if model not in new.models:
-                raise RegistryError(f"{entry.file}: {name}: there is no model '{model}'{_near(model, new.models)}")
-            new.tags.setdefault(model, []).append(name)
-        if check:
-            for name in (*new.models, *new.weights):
-                if new._entry_of(name).file in fresh:
-                    new.spec(name)
-            _ = new.aliases
-        return new
-
-    def _entry_of(self, name: str) -> _Entry:
-        return self.weights[name] if "." in name else self.models[name]
-
-    def spec(self, name: str) -> ViTSpec:
-        """The architecture of a model or of weights."""
-        if name not in self._specs:
-            model, dot, _ = name.partition(".")
-            fields = self._inherit(self.models, self.models[model])
-            fields = _merge(fields, self.entry(name).spec) if dot else fields
-            fields = {key: value for key, value in fields.items() if key != "aliases"}
-            self._specs[name] = _checked(ViTSpec.parse, fields, f"{self._entry_of(name).file}: {name}")
-        return self._specs[name]
-
-    def entry(self, name: str) -> WeightsEntry:
-        if name not in self._entries:
-            entry = self.weights[name]
-            fields = self._inherit(self.weights, entry)
-            self._entries[name] = _checked(WeightsEntry.parse, fields, f"{entry.file}: {name}")
-        return self._entries[name]
-
-    def _inherit(self, table: Mapping[str, _Entry], *chain: _Entry) -> Fields:
-        """The fields of the chain's last entry, with those of its bases; the entries before it inherit from it."""
-        entry = chain[-1]
-        # Aliases are an entry's own: two entries cannot share a name.
-        skipped = ("base",) if len(chain) == 1 else ("base", "aliases")
-        own = {key: value for key, value in entry.fields.items() if key not in skipped}
-        if "base" not in entry.fields:
-            return own
-        name, where = str(entry.fields["base"]), f"{chain[0].file}: {chain[0].name}"
-        here = entry.siblings.get(name)
-        base = table.get(name) if here is None else entry._replace(name=name, fields=here)
-        if base is None:
-            raise RegistryError(f"{where}: unknown base '{name}'{_near(name, (*entry.siblings, *table))}")
-        if (base.file, name) in [(link.file, link.name) for link in chain]:
-            circle = " -> ".join([*(link.name for link in chain), name])
-            raise RegistryError(f"{where}: base goes in a circle: {circle}")
-        return _merge(self._inherit(table, *chain, base), own)
-
-    @property
-    def aliases(self) -> Mapping[str, str]:
-        """Each alias and the name that it stands for. What an entry states goes before what its sources imply."""
-        if self._aliases is None:
-            stated = self._collect(self._stated(), {})
-            self._aliases = {**self._collect(self._implied(), stated), **stated}
-        return self._aliases
-
-    def _collect(self, pairs: Iterable[tuple[str, str]], stated: Mapping[str, str]) -> dict[str, str]:
-        found: dict[str, str] = {}
-        for alias, name in pairs:
-            if alias not in stated:
-                taken = alias if alias in self.models or alias in self.weights else found.setdefault(alias, name)
-                if taken != name:
-                    where = f"{self._entry_of(name).file}: {name}"
-                    raise RegistryError(f"{where}: the name '{alias}' belongs to {taken} already; give it to one")
+    @cached_property
+    def tags(self) -> dict[str, list[str]]:
+        """The weights of each model that has some; its default is first."""
+        found: dict[str, list[str]] = {}
+        for name in self.weights:
+            found.setdefault(name.partition(".")[0], []).append(name)
         return found
 
-    def _stated(self) -> Iterator[tuple[str, str]]:
-        for entry in (*self.models.values(), *self.weights.values()):
-            aliases = entry.fields.get("aliases", [])
-            if not isinstance(aliases, list) or not all(isinstance(alias, str) for alias in aliases):
-                raise RegistryError(f"{entry.file}: {entry.name}: aliases is a list of names, found {aliases!r}")
-            yield from ((alias, entry.name) for alias in aliases)
+    @cached_property
+    def ordered(self) -> list[str]:
+        """All weights, by model in natural order; those of one model as their files have them."""
+        return [name for model in sorted(self.tags, key=_natural) for name in self.tags[model]]
 
-    def _implied(self) -> Iterator[tuple[str, str]]:
-        """A hub repository's id; timm's repositories are named `arch.tag`, so that name alone too.
+    @cached_property
+    def layouts(self) -> dict[str, list[str]]:
+        """The weights that have a source in a layout."""
+        found: dict[str, list[str]] = {}
+        for name in self.ordered:
+            for layout in {source["layout"]: None for source in (self.weights[name].weights or {})["sources"]}:
+                found.setdefault(layout, []).append(name)
+        return found
 
-        Sources are read as they stand in the file: to check them all would take longer than to load a model.
+    def plain(self, root: Path | None = None) -> dict[str, Any]:
+        """All of it, for JSON: each architecture once, files named from `root` on."""
+        specs: dict[str, int] = {}
+
+        def place(file: str) -> str:
+            return file if root is None else Path(file).relative_to(root).as_posix()
+
+        def row(entry: Entry) -> list[Any]:
+            number = specs.setdefault(json.dumps(entry.spec), len(specs))
+            return [place(entry.file), number, *entry[3:]]
+
+        return {
+            "files": [place(file) for file in self.files],
+            "models": {name: row(entry) for name, entry in self.models.items()},
+            "weights": {name: row(entry) for name, entry in self.weights.items()},
+            "specs": [json.loads(text) for text in specs],
+            "aliases": self.aliases,
+            "presets": self.presets,
+        }
+
+    def extended(self, path: Path) -> "_Registry":
+        """With the files at `path` as well; a RegistryError if anything in them is wrong."""
+        new, problems = self.checked(path)
+        if problems:
+            more = f" (and {len(problems) - 1} more; `vitzoo registry check` lists them)" if problems[1:] else ""
+            raise RegistryError(problems[0] + more)
+        return new
+
+    def checked(self, path: Path) -> "tuple[_Registry, list[str]]":
+        """With what is right in the files at `path`, and what is wrong; a file that is there already is left out."""
+        from vitzoo.registry import families
+
+        files, shared = _files_at(path)
+        files, presets = [file for file in files if str(file) not in self.files], self._presets(shared)
+        known = {"models": self.models, "weights": self.weights}
+        found = families.Families(files, known, presets)
+        aliases, problems = self._aliases(found.models, found.weights)
+        new = _Registry()
+        new.files = [*self.files, *map(str, files)]
+        new.models, new.weights = {**self.models, **found.models}, {**self.weights, **found.weights}
+        new.aliases = {**self.aliases, **aliases}
+        new.presets = self.presets or {kind: getattr(presets, kind) for kind in families.KINDS}
+        return new, [*found.problems, *problems]
+
+    def _presets(self, file: Path | None) -> "FamilyFile":
+        """What the files of a folder share, on top of what ships."""
+        from vitzoo.registry import families
+        from vitzoo.spec import FamilyFile
+
+        own = families.read_family(file) if file else FamilyFile.parse({"family": "presets"}, "presets")
+        shared = {kind: {**self.presets.get(kind, {}), **getattr(own, kind)} for kind in families.KINDS}
+        return FamilyFile.parse({"family": "presets", **shared}, str(file))
+
+    def _aliases(self, models: Mapping[str, Entry], weights: Mapping[str, Entry]) -> tuple[dict[str, str], list[str]]:
+        """The names that new entries add, and what is wrong with them. What an entry states goes before what its
+        sources imply. What stands already is never redirected: to state such a name is an error, to imply it nothing.
         """
-        for name, entry in self.weights.items():
-            fields = entry.fields if "sources" in entry.fields else self._inherit(self.weights, entry)
-            sources = fields.get("sources")
-            for source in sources if isinstance(sources, list) else ():
-                repo = source.get("repo") if isinstance(source, Mapping) else None
-                if isinstance(repo, str):
-                    yield repo, name
-                    if repo.startswith("timm/"):
-                        yield repo.removeprefix("timm/"), name
+        entries, problems = (*models.values(), *weights.values()), []
+        names = {**dict.fromkeys([*self.models, *models]), **dict.fromkeys([*self.weights, *weights])}
+        stated: dict[str, str] = {}
+        implied: dict[str, str] = {}
+
+        def give(alias: str, entry: Entry, found: dict[str, str]) -> None:
+            taken = alias if alias in names else self.aliases.get(alias) or found.setdefault(alias, entry.name)
+            if taken != entry.name:
+                problems.append(
+                    f"{entry.file}: {entry.name}: the name '{alias}' belongs to {taken} already; give it to one"
+                )
+
+        for entry in entries:
+            if entry.name in self.aliases:
+                owner = self.aliases[entry.name]
+                problems.append(f"{entry.file}: {entry.name} is another name of {owner} already; choose another one")
+            for alias in entry.aliases:
+                give(alias, entry, stated)
+        for entry in weights.values():
+            for alias in implied_names(entry):
+                if alias not in stated and alias not in self.aliases:
+                    give(alias, entry, implied)
+        return {**implied, **stated}, problems
+
+    def named(self, name: str) -> Entry:
+        """The entry of a model or of weights."""
+        return self.weights[name] if "." in name else self.models[name]
+
+    def spec(self, name: str) -> "ViTSpec":
+        """The architecture of a model or of weights."""
+        from vitzoo.spec import ViTSpec
+
+        fields = self.named(name).spec
+        if id(fields) not in self._specs:
+            self._specs[id(fields)] = ViTSpec.parse(fields, name)
+        return self._specs[id(fields)]
+
+    def entry(self, name: str) -> "WeightsEntry":
+        from vitzoo.spec import WeightsEntry
+
+        if name not in self._entries:
+            self._entries[name] = WeightsEntry.parse(self.weights[name].weights or {}, name)
+        return self._entries[name]
 
     def resolve(self, name: str) -> Resolved:
         bare = name
@@ -260,8 +269,8 @@ class _Registry:
             return Resolved(model, tag or None)
         if dot and model in self.models:
             raise RegistryError(f"unknown tag '{tag}' of model '{model}'; {self._tags_in_words(model, near=tag)}")
-        near = _near(bare, (*self.models, *self.weights, *self.aliases))
-        raise RegistryError(f"unknown model '{name}'{near or '; `vitzoo list` shows what there is'}")
+        close = near(bare, (*self.models, *self.weights, *self.aliases))
+        raise RegistryError(f"unknown model '{name}'{close or '; `vitzoo list` shows what there is'}")
 
     def resolve_entry(self, name: str) -> str:
         """`model.tag`; a RegistryError with the model's tags for a model alone."""
@@ -277,52 +286,31 @@ class _Registry:
         return f"its tags are {listed}" if tags else "nothing was published for it"
 
 
-def _merge(base: Fields, own: Fields) -> Fields:
-    """Mappings are merged, all else is replaced, lists too."""
-    merged = dict(base)
-    for key, value in own.items():
-        old = merged.get(key)
-        merged[key] = _merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
-    return merged
-
-
-def _checked(parse: Callable[[Fields, str], T], fields: Fields, where: str) -> T:
-    try:
-        return parse(fields, where)
-    except SpecError as error:
-        raise RegistryError(str(error)) from None
-
-
-def _near(name: str, known: Iterable[str]) -> str:
-    folded = {candidate.lower(): candidate for candidate in known if not candidate.startswith("_")}
-    close = [folded[match] for match in difflib.get_close_matches(name.lower(), folded)]
-    return f"; did you mean {', '.join(close)}?" if close else ""
-
-
 def _natural(name: str) -> list[str | int]:
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
 
 
-def _load(file: Path) -> FamilyFile:
-    return _checked(FamilyFile.parse, read_yaml(file), str(file))
-
-
-def _yaml_files(path: Path) -> list[Path]:
+def _files_at(path: Path) -> tuple[list[Path], Path | None]:
+    """The families at a path, a folder or one file, and the presets that a folder has for them."""
     path = path.expanduser().resolve()
-    files = sorted(path.glob("models/*.yaml")) + sorted(path.glob("weights/*.yaml")) if path.is_dir() else [path]
+    if not path.is_dir():
+        return [path], None
+    files, presets = shipped.yaml_files(path), path / shipped.PRESETS
     if not files:
-        raise RegistryError(f"{path} has no models/*.yaml and no weights/*.yaml")
-    return files
+        raise RegistryError(f"{path} has no families/*.yaml")
+    return files, presets if presets.is_file() else None
 
 
 def _user_paths() -> Iterator[tuple[str, Path]]:
+    from importlib.metadata import entry_points
+
     for path in filter(None, os.environ.get(ENVIRONMENT, "").split(os.pathsep)):
         yield ENVIRONMENT, Path(path)
     for point in entry_points(group=ENTRY_POINTS):
         yield f"entry point {point.name} = {point.value}", _entry_point_path(point)
 
 
-def _entry_point_path(point: EntryPoint) -> Path:
+def _entry_point_path(point: "EntryPoint") -> Path:
     """The folder of a package, or what a callable returns."""
     try:
         found = point.load()
@@ -336,11 +324,18 @@ def _entry_point_path(point: EntryPoint) -> Path:
 _loaded: _Registry | None = None
 
 
+def compiled() -> dict[str, Any]:
+    """The package's own registry, read from its YAML and checked, as plain data."""
+    folder = shipped.data_dir().resolve()
+    return _Registry().extended(folder).plain(folder)
+
+
 def _registry() -> _Registry:
-    """All registries; what ships is not checked here, since a test does it."""
+    """All registries."""
     global _loaded
     if _loaded is None:
-        found = _Registry().extended(data_dir(), check=False)
+        plain = shipped.compiled(compiled)
+        found = _Registry({**plain, "files": [str(shipped.data_dir().resolve() / file) for file in plain["files"]]})
         for origin, path in _user_paths():
             try:
                 found = found.extended(path)

@@ -15,7 +15,8 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 
 from vitzoo.errors import RegistryError
 from vitzoo.registry.reference import recipe_file
-from vitzoo.registry.strict_yaml import data_dir, read_yaml
+from vitzoo.registry.shipped import data_dir
+from vitzoo.registry.strict_yaml import read_yaml
 from vitzoo.spec import Frozen, Size
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]

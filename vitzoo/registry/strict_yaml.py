@@ -44,12 +44,3 @@ def read_yaml(file: Path) -> Any:
         raise RegistryError(f"{file}: {line}{getattr(error, 'problem', None) or error}") from None
     except OSError as error:
         raise RegistryError(f"{file} cannot be read: {error.strerror}") from None
-
-
-def data_dir() -> Path:
-    """The package's own registry: inside an installed wheel, beside the package in a checkout."""
-    here = Path(__file__).parents[1]
-    for folder in (here / "_registry", here.parent / "registry"):
-        if folder.is_dir():
-            return folder
-    raise RegistryError(f"the registry's files are missing beside {here}; install vitzoo again")

@@ -1,7 +1,8 @@
 """What every record shares: it is frozen, closed, and its errors name the field."""
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Self
+import difflib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Annotated, Any, Self, get_args
 
 from pydantic import (
     BaseModel,
@@ -47,9 +48,41 @@ class Frozen(BaseModel):
         return type(self).parse({**dict(self), **changes}, type(self).__name__.lower()) if changes else self
 
 
+def unknown_field(field: str, known: Iterable[str]) -> str:
+    """What to say of a field that does not exist: the nearest ones that do, or else all of them."""
+    name, names = field.rpartition(".")[2], sorted(known)
+    close = difflib.get_close_matches(name, names, cutoff=0.55)
+    close += [other for other in names if name and other.startswith(name) and other not in close]
+    hint = f"did you mean {' or '.join(close[:3])}?" if close else f"the fields are {', '.join(names)}"
+    return f"unknown field '{field}'; {hint}"
+
+
 def _explain(cls: type[BaseModel], error: Any) -> str:
     field = ".".join(map(str, error["loc"]))
     if error["type"] == "extra_forbidden":
-        return f"unknown field '{field}'; the fields are {', '.join(sorted(cls.model_fields))}"
+        return unknown_field(field, _fields_at(cls, error["loc"][:-1]))
     message = error["msg"].removeprefix("Value error, ")
     return f"{field}: {message}, found {error['input']!r}" if field else message
+
+
+def _fields_at(cls: type[BaseModel], place: Sequence[int | str]) -> set[str]:
+    """The fields of the record at a place inside `cls`; of all that may stand there, if there are several."""
+    records = {cls}
+    for step in place:
+        inner = {
+            found
+            for record in records
+            if step in record.model_fields
+            for found in _records(record.model_fields[str(step)])
+        }
+        records = inner or records
+    return {name for record in records for name in record.model_fields}
+
+
+def _records(annotated: Any) -> Iterator[type[BaseModel]]:
+    """The records that an annotation names, at any depth."""
+    annotation = getattr(annotated, "annotation", annotated)
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _records(part)

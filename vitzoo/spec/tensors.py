@@ -282,3 +282,9 @@ def native_shapes(spec: ViTSpec) -> Mapping[str, Shape]:
 def _all_sizes(spec: ViTSpec, block: int) -> dict[str, int]:
     sizes = solve(RELATIONS, known_sizes(spec, block))
     return sizes | {"half_head": spec.dim_per_head // 2, "quarter_head": spec.dim_per_head // 4}
+
+
+def count_parameters(spec: ViTSpec) -> int:
+    """Numbers in all parameters of the model; the zeros that stand for a key's bias that it lacks are none."""
+    zeros = sum(spec.kv_heads) * spec.dim_per_head if spec.qkv_bias is QKVBias.QV else 0
+    return sum(prod(shape) for key, shape in native_shapes(spec).items() if key not in BUFFERS) - zeros

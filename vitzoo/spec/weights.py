@@ -129,11 +129,12 @@ class FamilyFile(Frozen):
     The entries stay raw here: they are checked as `ViTSpec` and `WeightsEntry` once they have inherited.
     """
 
-    family: str
+    family: str = Field(description="the name of the file if not given")
     title: str | None = None
     paper: str | None = Field(None, description="address of the paper")
     origin: str | None = Field(None, description="where the authors' own code or configuration is")
     about: str | None = Field(None, description="what the family is for, in a sentence or two of Markdown")
+    layout: str | None = Field(None, description="how the files are laid out, where an entry or a source does not say")
     published: tuple[PublishedSizes, ...] = ()
     models: Mapping[ModelName, Mapping[str, Any]] = Field(default_factory=dict)
     weights: Mapping[EntryName, Mapping[str, Any]] = Field(default_factory=dict)

@@ -6,8 +6,7 @@ import sys
 from typing import Any
 
 from vitzoo import registry
-from vitzoo.errors import RegistryError
-from vitzoo.spec import HubSource
+from vitzoo.spec import HubSource, UrlSource
 
 MODULES = ("vision_transformer", "deit", "eva", "beit")
 # Not plain ViTs: convolutional stems, window or decomposed relative positions, two-dimensional feature maps.
@@ -23,25 +22,45 @@ def plain_tags() -> list[str]:
 
 
 def differences() -> dict[str, list[str]]:
-    """`new`: timm's tags that the registry lacks; `gone`: the registry's that timm lacks; `changed`: other facts."""
-    from timm.models import get_pretrained_cfg
+    """`new`: timm's tags that the registry lacks; `gone`: the registry's that timm lacks; `changed`: other facts.
 
-    tags = plain_tags()
+    This is the one place that holds the registry's facts against timm's; tests/registry/test_against_timm.py compares
+    architectures and outputs.
+    """
+    from timm.models import get_arch_name, get_pretrained_cfg
+
+    tags, urls = plain_tags(), _urls()
     found: dict[str, list[str]] = {"new": [], "gone": [], "changed": []}
     for tag in tags:
-        try:
-            registry.weights_entry(tag)
-        except RegistryError:
+        if not registry.knows(tag):
             found["new"].append(tag)
             continue
         config = get_pretrained_cfg(tag)
         found["changed"] += [f"{tag}: {line}" for line in _changes(tag, config)]
+        if config.url and config.url not in urls:
+            found["changed"].append(f"{tag}: timm's {config.url} is no source of any entry here")
+    for arch in sorted({get_arch_name(tag) for tag in tags if registry.knows(tag)}):
+        default = f"{arch}.{get_pretrained_cfg(arch).tag}"
+        if _weights(arch) != _weights(default):
+            found["changed"].append(f"{arch}: timm's default is {default}, here it is {_weights(arch)}")
     for name in registry.list_pretrained():
         for source in registry.weights_entry(name).sources:
             if isinstance(source, HubSource) and source.repo.startswith("timm/"):
                 repo = source.repo.removeprefix("timm/")
                 found["gone"] += [] if repo in tags else [repo]
     return found
+
+
+def _weights(name: str) -> str | None:
+    """The weights that a name stands for; a model stands for its first ones. None for an unknown name."""
+    if not registry.knows(name):
+        return None
+    return registry.resolve(name).name if registry.resolve(name).tag else registry.default_entry(name)
+
+
+def _urls() -> set[str]:
+    entries = map(registry.weights_entry, registry.list_pretrained())
+    return {source.url for entry in entries for source in entry.sources if isinstance(source, UrlSource)}
 
 
 def _changes(tag: str, config: Any) -> list[str]:
@@ -54,10 +73,14 @@ def _changes(tag: str, config: Any) -> list[str]:
         "crop_pct": (own.crop_pct, config.crop_pct),
         "crop_mode": (own.crop_mode.value, config.crop_mode or "center"),
         "num_classes": (spec.num_classes, config.num_classes),
+        "input_size": ((spec.in_chans, *spec.img_size), tuple(config.input_size)),
     }
-    if config.license:  # where timm states none, the entry's note says what its licence rests on
+    if config.license:
         pairs["license"] = (entry.license, config.license)
-    return [f"{field} is {new!r} in timm, {old!r} here" for field, (old, new) in pairs.items() if old != new]
+    found = [f"{field} is {new!r} in timm, {old!r} here" for field, (old, new) in pairs.items() if old != new]
+    if not config.license and "nconfirmed" not in str(entry.note):
+        found.append(f"license is not stated in timm, and no note says that {entry.license!r} is unconfirmed")
+    return found
 
 
 def main() -> None:

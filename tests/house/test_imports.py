@@ -75,7 +75,7 @@ def test_the_guard_sees_who_else_reads_it(tmp_path: Path, body: str, lines: list
     "code",
     [
         "import vitzoo; vitzoo.list_models()",
-        "import sys; sys.argv = ['vitzoo', 'list']; from vitzoo.cli import app; app(standalone_mode=False)",
+        "import sys; from vitzoo.cli import command_line; command_line()(['list'], standalone_mode=False)",
         "import vitzoo; vitzoo.info('vit_b16').stages",
     ],
 )

@@ -41,10 +41,19 @@ def test_the_wheel_works_outside_the_checkout(installed: Path) -> None:
 
 
 def test_the_wheel_holds_what_it_should(installed: Path) -> None:
-    assert (installed / "vitzoo" / "_registry" / "models" / "vit.yaml").is_file()
+    assert (installed / "vitzoo" / "_registry" / "families" / "vit.yaml").is_file()
     assert (installed / "vitzoo" / "_registry" / "recipes" / "full.yaml").is_file()
     assert (installed / "vitzoo" / "py.typed").is_file()
     assert not (installed / "tests").exists()
+
+
+def test_an_installed_vitzoo_reads_no_yaml_and_keeps_nothing(installed: Path, tmp_path: Path) -> None:
+    compiled = (installed / "vitzoo" / "_registry" / "compiled.json").read_text()
+    assert str(ROOT) not in compiled
+    code = "import sys, os; os.environ['VITZOO_CACHE'] = sys.argv[1]; sys.argv = ['vitzoo', 'list']; "
+    code += "from vitzoo.cli import main; main(); sys.exit('yaml' in sys.modules or 'pydantic' in sys.modules)"
+    run_installed(installed, code.replace("sys.argv[1]", repr(str(tmp_path / "cache"))))
+    assert not (tmp_path / "cache").exists()
 
 
 def test_readme_has_the_two_commands() -> None:

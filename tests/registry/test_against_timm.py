@@ -1,6 +1,7 @@
 """The registry against the installed timm: every plain tag with weights, and one shrunk model for each architecture."""
 
 import json
+import re
 from copy import deepcopy
 from dataclasses import replace
 from functools import cache
@@ -10,7 +11,7 @@ import pytest
 import timm
 import torch
 from peers.timm import layout_of, spec_fields
-from timm.data import resolve_data_config
+from timm.models import _registry as timm_registry
 from timm.models import get_arch_name
 from tiny import randomise
 from torch import nn
@@ -65,7 +66,7 @@ def on_meta(arch: str, classes: int, size: tuple[int, ...]) -> nn.Module:
     tolerance="equal",
 )
 @pytest.mark.proves(
-    claim="every tag of timm's plain ViTs: fields, tensor names and shapes, parameters, preprocessing",
+    claim="every tag of timm's plain ViTs: fields, tensor names and shapes, parameters",
     against="timm, each model on the meta device",
     tolerance="equal, but for what the test lists",
 )
@@ -86,15 +87,6 @@ def test_every_tag_is_timms(arch: str) -> None:
         assert {key: tuple(shape) for key, shape in get_layout(layout).bind(ours).stored.items()} == expected, tag
 
         assert entry.params == sum(p.numel() for p in model.parameters()), tag
-
-        data = resolve_data_config({}, pretrained_cfg=config.to_dict())
-        own = entry.preprocessing
-        assert (own.mean, own.std) == (tuple(data["mean"]), tuple(data["std"]))
-        assert (own.interpolation, own.crop_pct, own.crop_mode) == (
-            data["interpolation"],
-            data["crop_pct"],
-            data["crop_mode"],
-        )
 
 
 def shrunk(arch: str) -> nn.Module:
@@ -188,6 +180,11 @@ def close(own: torch.Tensor, other: torch.Tensor) -> None:
     torch.testing.assert_close(own / other.abs().max(), other / other.abs().max(), rtol=0, atol=1e-5)
 
 
+@pytest.mark.proves(
+    claim="every tag of timm's plain ViTs: preprocessing, sizes, classes, licences, addresses, defaults",
+    against="timm's configurations",
+    tolerance="equal",
+)
 def test_nothing_has_drifted(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(TAGS) >= 429
     with pytest.raises(SystemExit) as stopped:
@@ -196,16 +193,45 @@ def test_nothing_has_drifted(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == "no differences\n"
 
 
+def test_timm_archs_without_weights_are_models() -> None:
+    archs = [n for n in timm.list_models(module="vision_transformer") if not timm.list_pretrained(f"{n}.*")]
+    found = {arch: registry.resolve(arch) for arch in archs if registry.knows(arch)}
+    assert len(found) >= 6
+    for arch, model in found.items():
+        assert model.tag is None
+        assert registry.default_entry(model.model) is None
+        assert registry.model_spec(arch).img_size == timm.get_pretrained_cfg(arch).input_size[1:]
+
+
+def test_timms_deprecated_names_resolve() -> None:
+    old = {name: target.replace(".sam", ".sam_in1k") for name, target in timm_registry._deprecated_models.items()}
+    old = {n: t for n, t in old.items() if re.match("(vit|deit)_", n) and t in TAGS and registry.knows(n)}
+    assert len(old) >= 12
+    for name, target in old.items():
+        assert registry.resolve(name) == registry.resolve(target), name
+
+
 def test_drift_is_seen(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     new, gone, changed = "vit_base_patch17_224.new", TAGS[0], TAGS[1]
     configs = {tag: timm.get_pretrained_cfg(tag) for tag in TAGS}
-    configs[changed] = replace(configs[changed], crop_pct=0.123, num_classes=7, license="none")
+    configs[changed] = replace(configs[changed], crop_pct=0.123, num_classes=7, license="none", input_size=(1, 8, 8))
+    unstated, moved = TAGS[2], TAGS[3]
+    assert "nconfirmed" not in str(registry.weights_entry(unstated).note)
+    configs[unstated] = replace(configs[unstated], license=None)
+    configs[moved] = replace(configs[moved], url="https://timm.example/moved.pth")
+    arch, default = "vit_base_patch16_224", "vit_base_patch16_224.mae"
+    configs |= {name: timm.get_pretrained_cfg(name) for name in ARCHS} | {arch: configs[default]}
     monkeypatch.setattr(drift, "plain_tags", lambda: [new, *TAGS[1:]])
     monkeypatch.setattr("timm.models.get_pretrained_cfg", configs.__getitem__)
     found = drift.differences()
     assert (found["new"], found["gone"]) == ([new], [gone])
-    fields = [line.removeprefix(f"{changed}: ").split()[0] for line in found["changed"]]
-    assert fields == ["crop_pct", "num_classes", "license"]
+    fields = [line.removeprefix(f"{changed}: ").split()[0] for line in found["changed"] if line.startswith(changed)]
+    assert fields == ["crop_pct", "num_classes", "input_size", "license"]
+    assert [line for line in found["changed"] if not line.startswith(changed)] == [
+        f"{unstated}: license is not stated in timm, and no note says that 'apple-ascl' is unconfirmed",
+        f"{moved}: timm's https://timm.example/moved.pth is no source of any entry here",
+        f"{arch}: timm's default is {default}, here it is vit_b16.augreg2_in21k_ft_in1k",
+    ]
 
     monkeypatch.setattr("sys.argv", ["drift", "--json"])
     with pytest.raises(SystemExit) as stopped:

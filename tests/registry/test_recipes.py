@@ -138,8 +138,9 @@ def test_without_the_extra_one_line_says_what_to_install() -> None:
 
 
 def test_the_command_line_lists_recipes_and_shows_one(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    from vitzoo.cli import app
+    from vitzoo.cli import command_line
 
+    app = command_line()
     app(["recipes"], standalone_mode=False)
     listed = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in listed] == list_recipes()

@@ -2,13 +2,15 @@
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+import torchvision
 import transformers
 
 from vitzoo import registry
 from vitzoo.layouts.tables import get_layout
-from vitzoo.spec import Activation, HubSource, PosPrefix, Source, UrlSource
+from vitzoo.spec import Activation, CropMode, HubSource, PosPrefix, Resample, Source, UrlSource
 
 # Where a source's own code runs the same tensors otherwise than the entry does: each field with the reason.
 ELSEWHERE = {
@@ -124,3 +126,72 @@ def test_authors_dinov3_files_store_the_periods(name: str) -> None:
 def test_what_was_not_read_is_said() -> None:
     for name in registry.list_pretrained("*.hf_*"):
         assert "nconfirmed" in str(registry.weights_entry(name).note), name
+
+
+# --- torchvision, transformers, Google
+
+
+def hub_repo(name: str) -> str:
+    source = registry.weights_entry(name).sources[0]
+    return source.repo if isinstance(source, HubSource) else ""
+
+
+TORCHVISION = [
+    weights
+    for model in torchvision.models.list_models(include="vit_*")
+    for weights in torchvision.models.get_model_weights(model)
+]
+
+
+@pytest.mark.parametrize("weights", TORCHVISION, ids=str)
+def test_entry_agrees_with_torchvision(weights: Any) -> None:
+    entry, spec = registry.weights_entry(str(weights)), registry.entry_spec(str(weights))
+    transform, preprocessing = weights.transforms(), entry.preprocessing
+    assert [spec.img_size[0]] == [weights.meta["min_size"][0]] == transform.crop_size
+    assert spec.num_classes == len(weights.meta["categories"])
+    assert entry.params == weights.meta["num_params"]
+    assert int(spec.img_size[0] / preprocessing.crop_pct) == transform.resize_size[0]
+    assert preprocessing.crop_mode is CropMode.CENTER
+    assert preprocessing.interpolation == transform.interpolation.value
+    assert (list(preprocessing.mean), list(preprocessing.std)) == (transform.mean, transform.std)
+    assert entry.resample is Resample.TORCHVISION
+    assert entry.license == ("cc-by-nc-4.0" if "SWAG" in weights.name else "bsd-3-clause")
+    (source,) = entry.sources
+    assert isinstance(source, UrlSource)
+    assert source.url == weights.url
+    assert weights.url.endswith(f"-{source.sha256}.pth")
+    if weights is type(weights).DEFAULT:
+        arch = type(weights).__name__.removesuffix("_Weights").lower()
+        assert (
+            registry.resolve(arch)
+            == registry.resolve(f"{type(weights).__name__}.DEFAULT")
+            == registry.resolve(str(weights))
+        )
+
+
+HF_NAMES = [n for n in registry.list_pretrained("vit_*") + registry.list_pretrained("deit_*") if ".hf_" in n]
+
+
+@pytest.mark.parametrize("name", HF_NAMES)
+def test_entry_agrees_with_transformers_defaults(name: str) -> None:
+    from transformers import DeiTConfig, ViTConfig
+
+    entry, spec = registry.weights_entry(name), registry.entry_spec(name)
+    config = DeiTConfig() if spec.dist_token else ViTConfig()
+    assert spec.norm_eps == config.layer_norm_eps == 1e-12
+    assert spec.act == config.hidden_act
+    assert entry.resample is Resample.HUGGINGFACE
+    assert "Unconfirmed" in str(entry.note)
+    assert registry.resolve(hub_repo(name)).name == name
+    assert hub_repo(name).endswith(
+        f"{spec.patch_size[0]}-{spec.img_size[0]}" + ("-in21k" if spec.head == "pre_logits" else "")
+    )
+
+
+def test_google_files_run_as_google_runs_them() -> None:
+    names = registry.list_pretrained("*.google_in21k")
+    assert len(names) == 5
+    for name in names:
+        spec, (source,) = registry.entry_spec(name), registry.weights_entry(name).sources
+        assert (spec.act, spec.head, spec.norm_eps, spec.num_classes) == ("gelu_tanh", "pre_logits", 1e-6, 21843)
+        assert source.layout == "google"

@@ -4,20 +4,20 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-import yaml
-
 from tools.docs.sections import proving
 from tools.proofs import Proof
 from vitzoo import registry
 from vitzoo.layouts.tables import GROUPS
 from vitzoo.markdown import code, page, size, table
 from vitzoo.registry.describe import count_macs, count_parameters
+from vitzoo.registry.families import read_family
 from vitzoo.spec import BundledSource, FamilyFile, HubSource, Source, UrlSource, WeightsEntry
 
 TIMM = GROUPS["timm"]
-MODELS = Path(__file__).parents[2] / "registry" / "models"
+FAMILIES = Path(__file__).parents[2] / "registry" / "families"
 
-TAGS = "every tag of timm's plain ViTs: fields, tensor names and shapes, parameters, preprocessing"
+TAGS = "every tag of timm's plain ViTs: fields, tensor names and shapes, parameters"
+FACTS = "every tag of timm's plain ViTs: preprocessing, sizes, classes, licences, addresses, defaults"
 OUTPUTS = "outputs of every architecture signature, native, larger and rectangular, shrunk and randomised"
 SOURCES = "the layout of each source can express what its entry says"
 """Claims of tests, in the words of their marks."""
@@ -31,10 +31,10 @@ in the row, with the model's own classifier. A family's page has its weights, li
 @cache
 def families() -> tuple[FamilyFile, ...]:
     """The registry's families, by name."""
-    files = sorted(MODELS.glob("*.yaml"))
+    files = sorted(FAMILIES.glob("*.yaml"))
     if not files:
-        raise FileNotFoundError(f"{MODELS} holds no families; write the pages in a checkout of vitzoo")
-    return tuple(FamilyFile.parse(yaml.safe_load(file.read_text(encoding="utf-8")), str(file)) for file in files)
+        raise FileNotFoundError(f"{FAMILIES} holds no families; write the pages in a checkout of vitzoo")
+    return tuple(map(read_family, files))
 
 
 def models_of(family: FamilyFile) -> list[str]:
@@ -145,9 +145,10 @@ def _verified(family: FamilyFile, proofs: Sequence[Proof]) -> list[str]:
     lines = []
     if timm:
         lines.append(
-            f"- {timm} of {len(names)} entries are also timm's: architecture, names and shapes of tensors, parameters "
-            f"and preprocessing are compared with timm ({proving(TAGS, page, proofs)}, which lists what is meant to "
-            f"differ), and outputs of shrunk random models ({proving(OUTPUTS, page, proofs)})."
+            f"- {timm} of {len(names)} entries are also timm's: architecture, names and shapes of tensors and parameters "
+            f"are compared with timm ({proving(TAGS, page, proofs)}, which lists what is meant to differ), preprocessing, "
+            f"licences and defaults too ({proving(FACTS, page, proofs)}), and outputs of shrunk random models "
+            f"({proving(OUTPUTS, page, proofs)})."
         )
     if layouts:
         lines += [

@@ -1,30 +1,53 @@
 """The command line: one module a command. Bad input is exit code 2 and one line, never a traceback."""
 
 import sys
+from collections.abc import Sequence
+from importlib import import_module
 
 import typer
 
-from vitzoo.cli import cache, catalog, classify, convert, evaluate, finetune, pin, push
+from vitzoo.cli.plain import PlainCommand, PlainGroup
 from vitzoo.errors import VitzooError
 
-app = typer.Typer(help="Vision Transformers by name or by file.", no_args_is_help=True, pretty_exceptions_enable=False)
-app.command("list")(catalog.list_)
-app.command("info")(catalog.info)
-app.command("classify")(classify.classify)
-app.command("convert")(convert.convert)
-app.command("verify")(convert.verify)
-app.command("finetune")(finetune.finetune)
-app.command("evaluate")(evaluate.evaluate)
-app.command("recipes")(finetune.recipes)
-app.command("pin")(pin.pin)
-app.add_typer(cache.app, name="cache")
-app.command("push")(push.push)
+COMMANDS = {
+    "list": "catalog:list_",
+    "info": "catalog:info",
+    "classify": "classify:classify",
+    "convert": "convert:convert",
+    "verify": "convert:verify",
+    "finetune": "finetune:finetune",
+    "evaluate": "evaluate:evaluate",
+    "recipes": "finetune:recipes",
+    "pin": "pin:pin",
+    "cache": "cache:app",
+    "push": "push:push",
+    "registry": "registry:app",
+}
+"""Each command and where it is: a function, or an app with commands of its own. In the order of `vitzoo --help`."""
+QUICK = frozenset({"list"})
+"""Commands that need so little that what typer imports to convert their arguments would be most of the time."""
+
+
+def command_line(arguments: Sequence[str] | None = None) -> typer.Typer:
+    """The command line; with the one command alone that `arguments` begin with, so that no other is imported."""
+    first = next(iter(arguments or ()), "")
+    help = "Vision Transformers by name or by file."
+    found = typer.Typer(cls=PlainGroup, help=help, no_args_is_help=True, pretty_exceptions_enable=False)
+    found.callback()(lambda: None)  # one command alone keeps its name
+    for name in [first] if first in COMMANDS else COMMANDS:
+        module, _, attribute = COMMANDS[name].partition(":")
+        command = getattr(import_module(f"vitzoo.cli.{module}"), attribute)
+        if isinstance(command, typer.Typer):
+            found.add_typer(command, name=name)
+        else:
+            found.command(name, cls=PlainCommand if name in QUICK else None)(command)
+    return found
 
 
 def main() -> None:
     """Run the command line."""
     try:
-        app()
+        command_line(sys.argv[1:])()
     except VitzooError as error:
         print(f"vitzoo: {error}", file=sys.stderr)
         sys.exit(2)

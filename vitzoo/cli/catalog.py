@@ -9,9 +9,6 @@ from vitzoo import registry
 from vitzoo.cli.options import AsJson, Like, Set, fields
 from vitzoo.cli.tables import columns, millions, size
 from vitzoo.errors import RegistryError, SpecError
-from vitzoo.registry.describe import Info, count_parameters
-from vitzoo.registry.describe import info as lookup
-from vitzoo.registry.reference import Name, parse
 
 
 def list_(
@@ -24,21 +21,21 @@ def list_(
     rows: list[dict[str, str | int]] = []
     if models:
         for name in registry.list_models(pattern):
-            spec = registry.model_spec(name)
+            model = registry.record(name)
             count = len(registry.list_pretrained(f"{name}.*"))
             rows.append(
-                {"name": name, "params": count_parameters(spec), "img_size": size(spec.img_size), "weights": count}
+                {"name": name, "params": model.params, "img_size": size(model.spec["img_size"]), "weights": count}
             )
     else:
         for name in registry.list_pretrained(pattern, license=license):
-            entry, spec = registry.weights_entry(name), registry.entry_spec(name)
+            entry = registry.record(name)
             rows.append(
                 {
                     "name": name,
                     "params": entry.params,
-                    "img_size": size(spec.img_size),
-                    "classes": spec.num_classes,
-                    "license": entry.license,
+                    "img_size": size(entry.spec["img_size"]),
+                    "classes": entry.spec["num_classes"],
+                    "license": str(entry.license),
                 }
             )
     if as_json:
@@ -64,6 +61,10 @@ def info(
     as_json: AsJson = False,
 ) -> None:
     """Show what a model is: the shape of every stage, parameters, multiply-adds, weights; a file's load report."""
+    from vitzoo.registry.describe import Info
+    from vitzoo.registry.describe import info as lookup
+    from vitzoo.registry.reference import Name, parse
+
     report = None
     reference = parse(name)
     if not isinstance(reference, Name) or reference.revision is not None:
@@ -96,7 +97,7 @@ def info(
     if found.tags:
         print("\n  weights (the first is the default):")
         for tag in found.tags:
-            print(f"    {tag}  {registry.weights_entry(tag).license}")
+            print(f"    {tag}  {registry.record(tag).license}")
     if report is not None:
         print(f"\n{report}")
 

@@ -1,5 +1,6 @@
 """The known layouts by name, and the groups of those that belong to one library."""
 
+import difflib
 from collections.abc import Sequence
 
 from vitzoo.errors import LayoutError
@@ -52,9 +53,11 @@ GROUPS: dict[str, tuple[str, ...]] = {
 
 
 def get_layout(name: str) -> Layout:
-    """A layout by its name; LayoutError with the names there are."""
+    """A layout by its name; LayoutError with the nearest names, or all there are."""
     if name not in LAYOUTS:
-        raise LayoutError(f"unknown layout '{name}'; the layouts are {', '.join(LAYOUTS)}")
+        close = difflib.get_close_matches(name, LAYOUTS)
+        hint = f"did you mean {' or '.join(close)}?" if close else f"the layouts are {', '.join(LAYOUTS)}"
+        raise LayoutError(f"unknown layout '{name}'; {hint}")
     return LAYOUTS[name]
 
 

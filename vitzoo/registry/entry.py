@@ -20,6 +20,11 @@ class Entry(NamedTuple):
     weights: Fields | None = None
     """All fields of the `WeightsEntry`, as JSON has them; None for a model."""
 
+    @property
+    def license(self) -> str | None:
+        """Of the weights; None for a model."""
+        return None if self.weights is None else str(self.weights["license"])
+
 
 def implied_names(entry: Entry) -> list[str]:
     """The names that sources imply: a repository's id; timm's are named `arch.tag`, so that alone too."""

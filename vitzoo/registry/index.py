@@ -4,13 +4,16 @@ What ships is read compiled (`shipped`), what a user adds as YAML (`families`). 
 asks for a `ViTSpec` or a `WeightsEntry`, so that `vitzoo list` imports neither pydantic nor YAML.
 """
 
+import contextlib
 import difflib
 import json
 import os
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import cached_property
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -49,11 +52,7 @@ def list_pretrained(pattern: str = "*", license: Sequence[str] | None = None) ->
     registry = _registry()
     names = [name for name in registry.ordered if fnmatchcase(name, pattern)]
     allowed = [license] if isinstance(license, str) else license
-    return (
-        names
-        if allowed is None
-        else [name for name in names if (registry.weights[name].weights or {})["license"] in allowed]
-    )
+    return names if allowed is None else [name for name in names if registry.weights[name].license in allowed]
 
 
 def resolve(name: str) -> Resolved:
@@ -121,13 +120,27 @@ def add_registry(path: str | os.PathLike[str]) -> None:
     _loaded = _registry().extended(Path(path))
 
 
+def draft(path: Path) -> tuple[list[Entry], list[str]]:
+    """What the files at `path` would add, and what is wrong with them; files of the package's own registry as well."""
+    path = path.expanduser().resolve()
+    ours = path.is_relative_to(shipped.data_dir().resolve())
+    new, problems = _Registry().checked(shipped.data_dir()) if ours else _registry().checked(path)
+    inside = path if path.is_dir() else path.parent
+    entries = [
+        entry
+        for entry in (*new.models.values(), *new.weights.values())
+        if (Path(entry.file) == path or path.is_dir()) and Path(entry.file).is_relative_to(inside)
+    ]
+    return entries, problems
+
+
 class _Registry:
     """The entries of every file read so far. `extended` builds a new one, so an error leaves the old one as it was."""
 
     def __init__(self, plain: Mapping[str, Any] | None = None) -> None:
-        plain = plain or {"files": [], "specs": [], "models": {}, "weights": {}, "aliases": {}, "presets": {}}
-        specs = plain["specs"]
-        self.files: list[str] = plain["files"]
+        plain = plain or {key: {} for key in ("files", "defaults", "specs", "models", "weights", "aliases", "presets")}
+        specs = [{**plain["defaults"], **fields} for fields in plain["specs"]]
+        self.files: list[str] = list(plain["files"])
         self.models, self.weights = (
             {name: Entry(name, file, specs[spec], *row) for name, (file, spec, *row) in plain[kind].items()}
             for kind in ("models", "weights")
@@ -159,21 +172,23 @@ class _Registry:
                 found.setdefault(layout, []).append(name)
         return found
 
-    def plain(self, root: Path | None = None) -> dict[str, Any]:
-        """All of it, for JSON: each architecture once, files named from `root` on."""
-        specs: dict[str, int] = {}
+    def plain(self, root: Path) -> dict[str, Any]:
+        """All of it, for JSON: each architecture once and without its defaults, files named from `root` on."""
+        from vitzoo.spec import ViTSpec
 
-        def place(file: str) -> str:
-            return file if root is None else Path(file).relative_to(root).as_posix()
+        specs: dict[str, int] = {}
+        fields = {"hidden_dim": 1, "depth": 1, "num_heads": 1, "mlp_dim": 1}  # those without a default
+        defaults = {k: v for k, v in ViTSpec.model_validate(fields).model_dump(mode="json").items() if k not in fields}
 
         def row(entry: Entry) -> list[Any]:
-            number = specs.setdefault(json.dumps(entry.spec), len(specs))
-            return [place(entry.file), number, *entry[3:]]
+            own = {key: value for key, value in entry.spec.items() if key not in defaults or value != defaults[key]}
+            return [_from(root, entry.file), specs.setdefault(json.dumps(own), len(specs)), *entry[3:]]
 
         return {
-            "files": [place(file) for file in self.files],
+            "files": [_from(root, file) for file in self.files],
             "models": {name: row(entry) for name, entry in self.models.items()},
             "weights": {name: row(entry) for name, entry in self.weights.items()},
+            "defaults": defaults,
             "specs": [json.loads(text) for text in specs],
             "aliases": self.aliases,
             "presets": self.presets,
@@ -290,6 +305,10 @@ def _natural(name: str) -> list[str | int]:
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
 
 
+def _from(root: Path, file: str) -> str:
+    return Path(file).relative_to(root).as_posix()
+
+
 def _files_at(path: Path) -> tuple[list[Path], Path | None]:
     """The families at a path, a folder or one file, and the presets that a folder has for them."""
     path = path.expanduser().resolve()
@@ -302,12 +321,29 @@ def _files_at(path: Path) -> tuple[list[Path], Path | None]:
 
 
 def _user_paths() -> Iterator[tuple[str, Path]]:
-    from importlib.metadata import entry_points
-
     for path in filter(None, os.environ.get(ENVIRONMENT, "").split(os.pathsep)):
         yield ENVIRONMENT, Path(path)
+    if not _may_have_entry_points():
+        return
+    from importlib.metadata import entry_points
+
     for point in entry_points(group=ENTRY_POINTS):
         yield f"entry point {point.name} = {point.value}", _entry_point_path(point)
+
+
+def _may_have_entry_points() -> bool:
+    """Whether an installed package may have registries; to look for the word is ten times as fast as to ask Python."""
+    if any(hasattr(finder, "find_distributions") and finder is not PathFinder for finder in sys.meta_path):
+        return True  # somebody else knows of packages, too
+    word = ENTRY_POINTS.encode()
+    for folder in map(Path, dict.fromkeys(sys.path)):
+        if folder.is_file():
+            return True  # a zip
+        for file in (*folder.glob("*.dist-info/entry_points.txt"), *folder.glob("*.egg-info/entry_points.txt")):
+            with contextlib.suppress(OSError):
+                if word in file.read_bytes():
+                    return True
+    return False
 
 
 def _entry_point_path(point: "EntryPoint") -> Path:

@@ -5,10 +5,9 @@ it is made from: the YAML and the modules that read it. It is JSON, so reading i
 """
 
 import contextlib
-import hashlib
 import json
 import os
-import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -58,6 +57,8 @@ def cache_folder() -> Path:
 
 
 def _digest(folder: Path) -> str:
+    import hashlib  # not needed where a wheel was installed
+
     digest = hashlib.sha256()
     for file in _parts(folder):
         data = file.read_bytes()
@@ -84,13 +85,12 @@ def _read(file: Path) -> dict[str, Any] | None:
 def _write(place: Path, data: dict[str, Any]) -> None:
     """The file appears whole or not at all, whoever else writes it; the oldest of too many are removed."""
     place.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=place.parent, prefix=".", suffix=".partial")
+    partial = place.with_name(f".{place.stem}.{os.getpid()}.{time.monotonic_ns()}.partial")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(data, file)
-        Path(partial).replace(place)
+        partial.write_text(json.dumps(data), encoding="utf-8")
+        partial.replace(place)
     finally:
-        Path(partial).unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
     known = sorted(place.parent.glob("*.json"), key=lambda file: file.stat().st_mtime)
     for old in known[:-KEPT]:
         old.unlink(missing_ok=True)

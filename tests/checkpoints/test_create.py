@@ -24,7 +24,7 @@ from vitzoo.checkpoints.save import save
 from vitzoo.errors import LayoutError, RegistryError, SpecError, VitzooError, WeightsError
 from vitzoo.layouts.tables import get_layout
 from vitzoo.model.resample import resample_table
-from vitzoo.registry import index, label_sets
+from vitzoo.registry import label_sets
 from vitzoo.registry.describe import count_parameters
 from vitzoo.spec import About, Origin, Preprocessing, QKVBias, Resample, Result
 

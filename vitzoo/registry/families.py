@@ -126,19 +126,19 @@ class Families:
             merged |= _hosted_by_timm(written, merged)
         return merged
 
-    def _base(self, written: Written, name: str, chain: tuple[Written, ...]) -> Fields:
+    def _base(self, written: Written, base: str, chain: tuple[Written, ...]) -> Fields:
         """What a base passes on: an entry of the same file, a preset, or an entry of any file."""
         kind, start = written.kind, chain[0].where
         for family, file in ((written.family, written.file), (self._presets, Path("presets.yaml"))):
-            if name in getattr(family, kind):
-                return self._passed_on(Written(kind, name, file, family), chain)
-        if name in self._written[kind]:
-            return self._passed_on(self._written[kind][name], chain)
+            if base in getattr(family, kind):
+                return self._passed_on(Written(kind, base, file, family), chain)
+        if base in self._written[kind]:
+            return self._passed_on(self._written[kind][base], chain)
         known = self._known[kind]
-        if name not in known:
+        if base not in known:
             names = {*getattr(written.family, kind), *getattr(self._presets, kind), *self._written[kind], *known}
-            raise RegistryError(f"{start}: unknown base '{name}'{near(name, names, abstract=name.startswith('_'))}")
-        entry = known[name]
+            raise RegistryError(f"{start}: unknown base '{base}'{near(base, names, abstract=base.startswith('_'))}")
+        entry = known[base]
         return _as_base(entry.weights) if entry.weights is not None else entry.spec
 
     def _passed_on(self, base: Written, chain: tuple[Written, ...]) -> Fields:
@@ -237,13 +237,13 @@ def _laid_out(fields: Fields, family: FamilyFile) -> dict[str, Any]:
     return found
 
 
-def _source(source: Any, layout: str | None) -> Any:
+def _source(written: Any, layout: str | None) -> Any:
     """A source with its kind, which shows in its fields, and its layout, which is the entry's if it has none."""
-    if not isinstance(source, Mapping):
-        return source
-    kind = "hub" if "repo" in source else "url" if "url" in source else "bundled"
-    said = {"layout": layout} if layout is not None and source.get("kind", kind) != "bundled" else {}
-    return {"kind": kind, **said, **source}
+    if not isinstance(written, Mapping):
+        return written
+    kind = "hub" if "repo" in written else "url" if "url" in written else "bundled"
+    said = {"layout": layout} if layout is not None and written.get("kind", kind) != "bundled" else {}
+    return {"kind": kind, **said, **written}
 
 
 def _as_base(weights: Fields) -> dict[str, Any]:

@@ -145,9 +145,9 @@ def _verified(family: FamilyFile, proofs: Sequence[Proof]) -> list[str]:
     lines = []
     if timm:
         lines.append(
-            f"- {timm} of {len(names)} entries are also timm's: architecture, names and shapes of tensors and parameters "
-            f"are compared with timm ({proving(TAGS, page, proofs)}, which lists what is meant to differ), preprocessing, "
-            f"licences and defaults too ({proving(FACTS, page, proofs)}), and outputs of shrunk random models "
+            f"- {timm} of {len(names)} entries are also timm's: architecture, names and shapes of tensors and "
+            f"parameters are compared with timm ({proving(TAGS, page, proofs)}, which lists what is meant to differ), "
+            f"preprocessing and licences too ({proving(FACTS, page, proofs)}), and outputs of shrunk random models "
             f"({proving(OUTPUTS, page, proofs)})."
         )
     if layouts:

@@ -30,6 +30,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("evaluation",),
     ("train",),
     ("cli",),
+    ("publishing", "resample"),
 )
 """From the ground up. Rooms of one floor do not know each other."""
 

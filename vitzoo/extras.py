@@ -22,5 +22,5 @@ def extra_for(room: str) -> Iterator[None]:
         if room not in ROOMS or str(error.name).startswith("vitzoo"):
             raise
         raise MissingExtra(
-            f'{error.name} is not installed, which this needs: pip install "vitzoo[{ROOMS[room]}]"'
+            f'{error.name} is not installed, which this needs; in a checkout of vitzoo: pip install ".[{ROOMS[room]}]"'
         ) from error

@@ -133,7 +133,7 @@ def test_without_the_extra_one_line_says_what_to_install() -> None:
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.returncode == 2
     assert run.stderr.splitlines()[-1].startswith("vitzoo: vitzoo.finetune needs lightning")
-    assert 'pip install "vitzoo[train]"' in run.stderr
+    assert 'pip install ".[train]"' in run.stderr
     assert "Traceback" not in run.stderr
 
 

@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import copy
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -25,6 +24,7 @@ from vitzoo.publish.results import Results, read_results
 from vitzoo.registry.licenses import PERMISSIVE, RestrictedLicense, license_to_publish
 from vitzoo.sources.failures import explain
 from vitzoo.spec import About
+from vitzoo.version import __version__
 
 Model = TimmDialect | str | os.PathLike[str]
 
@@ -187,7 +187,7 @@ def _check_written(model: TimmDialect, folder: Path) -> None:
 def _upload(folder: Path, repo: str, private: bool | None, revision: str | None, message: str, token: str) -> str:
     from huggingface_hub import HfApi, constants
 
-    api = HfApi(endpoint=constants.ENDPOINT, token=token, library_name="vitzoo", library_version=version("vitzoo"))
+    api = HfApi(endpoint=constants.ENDPOINT, token=token, library_name="vitzoo", library_version=__version__)
     with _explained(repo):
         api.create_repo(repo, private=private, exist_ok=True)
         if private and not api.model_info(repo).private:

@@ -1,1 +1,1 @@
-"""Fine-tuning, probes and evaluation: what `pip install "vitzoo[train]"` adds. `recipe` alone needs no extra."""
+"""Fine-tuning, probes and evaluation: what the extra `train` adds. `recipe` alone needs no extra."""

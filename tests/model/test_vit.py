@@ -276,25 +276,6 @@ def test_gradient_checkpointing_changes_nothing() -> None:
         torch.testing.assert_close(a, b)
 
 
-@pytest.mark.parametrize("case", ["plain", "registers", "attention pool"])
-def test_compile_has_no_graph_break(case: str) -> None:
-    model, _ = pair(case)
-    compiled = torch.compile(model, fullgraph=True, backend="eager")
-    for size in ((32, 32), (40, 64)):
-        x = torch.randn(2, 3, *size)
-        torch.testing.assert_close(compiled(x), model(x))
-
-
-@pytest.mark.parametrize("case", ["plain", "registers", "attention pool"])
-def test_export_with_dynamic_batch(case: str) -> None:
-    model, _ = pair(case)
-    program = torch.export.export(
-        model, (torch.randn(2, 3, 32, 32),), dynamic_shapes={"x": {0: torch.export.Dim("batch", min=1, max=64)}}
-    )
-    x = torch.randn(5, 3, 32, 32)
-    torch.testing.assert_close(program.module()(x), model(x))
-
-
 def test_reset_classifier() -> None:
     model, _ = pair("plain")
     model.reset_classifier(3)

@@ -134,7 +134,7 @@ def victim(point: str, start: Path, data: Path, output: Path) -> None:
 @pytest.fixture(scope="module")
 def processes() -> Any:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["test_train_faults"])  # so that torch is imported once
+    context.set_forkserver_preload([victim.__module__])  # so that torch is imported once
     return context
 
 

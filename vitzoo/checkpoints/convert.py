@@ -10,9 +10,9 @@ import torch
 
 from vitzoo.checkpoints.identify import identified
 from vitzoo.checkpoints.save import Export
-from vitzoo.checkpoints.tensors import NativeTensors
 from vitzoo.errors import SpecError
-from vitzoo.spec import Shape
+from vitzoo.files.read import Reading
+from vitzoo.spec import Shape, ViTSpec
 
 
 class ConvertedRow(NamedTuple):
@@ -69,6 +69,8 @@ def convert(
     *,
     source_layout: str | None = None,
     like: str | None = None,
+    wrapper: str | None = None,
+    prefix: str | None = None,
     drop: Sequence[str] = (),
     dtype: torch.dtype | None = None,
     shard_size: int | None = None,
@@ -81,8 +83,8 @@ def convert(
         source: a checkpoint file or folder, or weights of the registry.
         target: a file (its suffix says the kind) or, where the layout's library reads one, a new folder.
         layout: a layout, or the group of a library ("timm", "huggingface"): the first that can hold the model.
-        source_layout, like, fields: what `source` is, as for `vitzoo.create`; found out if not given.
-        drop: fields of the spec that `layout` cannot hold and that are left out on purpose.
+        source_layout, like, wrapper, prefix, fields: what `source` is, as for `vitzoo.create`; found if not given.
+        drop: what is left out on purpose: fields of the spec that `layout` cannot hold, and tensors of `source`.
         dtype: of all tensors written; each keeps its own if not given.
         shard_size: most bytes of one safetensors file.
         progress: called with the number of tensors written and of all.
@@ -91,13 +93,16 @@ def convert(
         LayoutError: `source` is in no known layout, or `layout` cannot hold it.
         WeightsError: files that cannot be read or written, or a source whose architecture is not certain.
     """
-    found = identified(source, fields, source_layout, like, {"streamed": True})
+    tensors_left = [name for name in drop if name not in ViTSpec.model_fields]
+    drop = [name for name in drop if name in ViTSpec.model_fields]
+    reading = Reading(streamed=True, wrapper=wrapper, drop=tensors_left)
+    found = identified(source, fields, source_layout, like, reading, prefix=prefix)
     if found.changes:
         raise SpecError(
             f"converting does not change a model, and {', '.join(found.changes)} would; "
             "create it with these fields, then save it"
         )
-    tensors = NativeTensors(found.file, found.layout, found.spec)
+    tensors = found.tensors()
     export = Export.planned(layout, found.spec, found.about, drop)
     rows = []
     for step in export.binding.steps:
@@ -131,7 +136,7 @@ def convert(
         tuple(rows),
         dropped,
         {str(path): _sha256(path) for place in (found.file.path, written) for path in _files(place)},
-        found.because,
+        (*tensors.said, *found.because),
     )
 
 

@@ -1,6 +1,6 @@
 """A name, a hub id, a file or a spec becomes a ViT."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -8,8 +8,8 @@ import torch
 from vitzoo import registry
 from vitzoo.checkpoints.identify import Identified, about_entry, identified
 from vitzoo.checkpoints.load import load
-from vitzoo.checkpoints.tensors import NativeTensors
 from vitzoo.errors import SpecError
+from vitzoo.files.read import Reading
 from vitzoo.model import TimmDialect
 from vitzoo.registry.reference import Name, Typed, parse
 from vitzoo.spec import NEW, About, Resample, ViTSpec
@@ -31,6 +31,9 @@ def build(
     resample: Resample | str | None = None,
     allow_licenses: Collection[str] | None = None,
     eager: bool = False,
+    wrapper: str | None = None,
+    prefix: str | None = None,
+    drop: Sequence[str] = (),
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
     generator: torch.Generator | int | None = None,
@@ -50,6 +53,9 @@ def build(
             size than theirs is an error.
         allow_licenses: the licences of weights that may be used; if not given, those that the environment variable
             VITZOO_ALLOW_LICENSES names, and all if it is not set. A licence that restricts the use is warned of once.
+        wrapper: the entry of a training checkpoint that holds the weights ("ema", "model.encoder"); found if not given.
+        prefix: what stands in front of the names of the model's tensors in a checkpoint; found if not given.
+        drop: tensors of a checkpoint to leave out, by their names in it; `*` stands for any text.
         eager: read the whole file into memory at once, for network disks on which mapped files are slow.
         device, dtype: of the parameters; the CPU and torch's default type if not given. On "meta" nothing is computed
             and no tensor of a file is read.
@@ -77,7 +83,8 @@ def build(
         spec, about = _registered(reference.name)
         built = _fresh(kind, spec.replace(**changes), about.replace(**policy), place, generator)
     else:
-        found = identified(reference, changes, layout, like, {"eager": eager}, allow_licenses)
+        reading = Reading(eager=eager, wrapper=wrapper, drop=drop)
+        found = identified(reference, changes, layout, like, reading, allow_licenses, prefix)
         found.about = found.about.replace(**policy)
         built = _loaded(kind, found, place, generator)
     return built.to(device=place, dtype=dtype or torch.get_default_dtype()).eval()
@@ -121,10 +128,10 @@ def _loaded(
 ) -> M:
     """A model with the weights of a checkpoint."""
     target = found.spec.replace(**found.changes)
-    tensors = NativeTensors(found.file, found.layout, found.spec, blank=device.type == "meta")
+    tensors = found.tensors(blank=device.type == "meta")
     about = found.about if target.num_classes == found.spec.num_classes else found.about.headless()
     model = load(kind, tensors, target, about, generator)
-    model.load_report.because = found.because
+    model.load_report.because = (*tensors.said, *found.because)
     return model
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from vitzoo import registry
 from vitzoo.checkpoints.native import described
+from vitzoo.checkpoints.tensors import NativeTensors
 from vitzoo.errors import LayoutError, SpecError, WeightsError
 from vitzoo.files.read import Reading, open_tensors
 from vitzoo.files.tensor_file import TensorFile
@@ -42,6 +43,12 @@ class Identified:
     """What the caller wants otherwise than the file has it."""
     because: tuple[str, ...] = ()
     """Where each part of the answer comes from, in words."""
+    prefix: str | None = None
+    """What the caller says to stand in front of the model's tensors."""
+
+    def tensors(self, blank: bool = False) -> NativeTensors:
+        """The native tensors, each computed when it is asked for."""
+        return NativeTensors(self.file, self.layout, self.spec, blank, self.prefix)
 
 
 @dataclass(frozen=True)
@@ -61,10 +68,11 @@ def identified(
     like: str | None = None,
     reading: Reading | None = None,
     allow_licenses: Collection[str] | None = None,
+    prefix: str | None = None,
 ) -> Identified:
     """What a checkpoint file or folder, an address, a hub repository or weights of the registry are; see `identify`.
 
-    `reading` says how the file is read: `streamed` or `eager`, as `open_tensors` takes them.
+    `reading` says how the file is read, and what of it, as `open_tensors` takes it.
 
     Raises:
         LicenseError: weights under a licence that `allow_licenses` does not name; those of the registry before anything
@@ -73,20 +81,22 @@ def identified(
     reading = reading or Reading()
     reference = parse(source)
     if isinstance(reference, File):
-        found = identify(open_tensors(reference.path, **reading), given, layout, like)
+        found = identify(open_tensors(reference.path, **reading), given, layout, like, prefix)
     else:
         full, fetched = obtain(reference, allow_licenses)
         file = open_tensors(fetched.path, **reading)
         if full is not None:
-            return _registered(full, fetched, file, given)
-        found = identify(file, given, layout, like)
+            return _registered(full, fetched, file, given, prefix)
+        found = identify(file, given, layout, like, prefix)
         found.about = found.about.replace(origin=fetched.origin)
         found.because += fetched.because
     check_license(str(reference), found.about.license, allow_licenses)
     return found
 
 
-def _registered(full: str, fetched: Fetched, file: TensorFile, given: Mapping[str, Any]) -> Identified:
+def _registered(
+    full: str, fetched: Fetched, file: TensorFile, given: Mapping[str, Any], prefix: str | None
+) -> Identified:
     """An entry of the registry says what its files are."""
     assert fetched.source is not None
     return Identified(
@@ -96,6 +106,7 @@ def _registered(full: str, fetched: Fetched, file: TensorFile, given: Mapping[st
         about_entry(full, fetched.origin),
         changes=given,
         because=fetched.because,
+        prefix=prefix,
     )
 
 
@@ -112,12 +123,16 @@ def about_entry(name: str, origin: Origin | None = None) -> About:
 
 
 def identify(
-    file: TensorFile, given: Mapping[str, Any], layout: str | None = None, like: str | None = None
+    file: TensorFile,
+    given: Mapping[str, Any],
+    layout: str | None = None,
+    like: str | None = None,
+    prefix: str | None = None,
 ) -> Identified:
     """Find out what `file` is.
 
     `given` are fields of the spec by name; `layout` names a layout or a group of them; `like` names a model or weights
-    of the registry that have the file's architecture.
+    of the registry that have the file's architecture; `prefix` is what stands in front of the model's tensors.
 
     Raises:
         LayoutError: no layout reads the file.
@@ -132,7 +147,7 @@ def identify(
         if layout not in (None, "vitzoo") or like is not None:
             wrong = "like" if layout in (None, "vitzoo") else f"layout='{layout}'"
             raise WeightsError(f"{file.path} is a native file; leave {wrong} out")
-        return Identified(file, get_layout("vitzoo"), native.spec, native.about, changes=given)
+        return Identified(file, get_layout("vitzoo"), native.spec, native.about, changes=given, prefix=prefix)
     if unknown := sorted(set(given) - set(ViTSpec.model_fields)):
         raise SpecError(f"unknown field '{unknown[0]}'; the fields are {', '.join(sorted(ViTSpec.model_fields))}")
     beside = read_beside(file.path)
@@ -143,12 +158,14 @@ def identify(
     hints = {} if like is None else dict(_registered_spec(like))
     stated = _stated(given, beside)
     hints |= {**beside.fields, **{name: value for name, value in stated.items() if name != "img_size"}}
-    shown = detect(file.shapes, str(file.path), tables, given.get("img_size"), **hints)
+    shown = detect(file.shapes, str(file.path), tables, given.get("img_size"), prefix, **hints)
     failures: list[str] = []
     readings = [reading for one in shown for reading in _readings(one, file, stated, beside, like, failures)]
     if failures and not readings:
         raise LayoutError(failures[0])
-    return _settled(file, shown, readings, given, beside, like)
+    found = _settled(file, shown, readings, given, beside, like)
+    found.prefix = prefix
+    return found
 
 
 def _readings(
@@ -194,7 +211,7 @@ def _readings(
             because += (f"{', '.join(missing)}: as in {example}, whose tensors are alike",)
         complete = ViTSpec.parse({**fields, **shown.widths(fields["num_heads"])}, f"layout '{shown.layout.name}'")
         binding = shown.layout.bind(complete)
-        view = shown.layout.view(shapes, binding.stored)
+        view = shown.view
         try:
             binding.check({name: shapes[key] for name, key in view.items()}, where)
         except LayoutError as error:

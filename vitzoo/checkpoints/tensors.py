@@ -58,6 +58,12 @@ class NativeTensors:
         counts = Counter(dtype for dtype in file.dtypes.values() if dtype.is_floating_point)
         self.common_dtype = max(counts, key=counts.__getitem__, default=torch.float32)
 
+    @property
+    def said(self) -> tuple[str, ...]:
+        """What a reader of a report should know of the file: what was taken of it, from behind which prefix."""
+        prefix = (f"prefix '{self.prefix}' taken off the names of the model's tensors",) if self.prefix else ()
+        return (*self.file.notes, *prefix)
+
     def _refuse_integers(self) -> None:
         read = [self.keys[name] for step in self.binding.steps for name in step.stored]
         whole = [key for key in read if not self.file.dtypes[key].is_floating_point]

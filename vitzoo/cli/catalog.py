@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from vitzoo import registry
-from vitzoo.cli.options import AsJson, Like, Set, fields
+from vitzoo.cli.options import AsJson, Drop, Like, Prefix, Set, Wrapper, fields
 from vitzoo.cli.tables import columns, millions, size
 from vitzoo.errors import RegistryError, SpecError
 
@@ -57,6 +57,9 @@ def info(
     ],
     layout: Annotated[str | None, typer.Option(help="a checkpoint's layout; found out if not given")] = None,
     like: Like = None,
+    wrapper: Wrapper = None,
+    prefix: Prefix = None,
+    drop: Drop = None,
     settings: Set = None,
     as_json: AsJson = False,
 ) -> None:
@@ -70,18 +73,20 @@ def info(
     if not isinstance(reference, Name) or reference.revision is not None:
         from vitzoo.publish.dialect import create
 
-        model = create(reference, layout=layout, like=like, **fields(settings))
+        model = create(
+            reference, layout=layout, like=like, wrapper=wrapper, prefix=prefix, drop=drop or (), **fields(settings)
+        )
         report = str(model.load_report)
         found = Info(str(reference), model.spec)
-    elif layout is not None or like is not None or settings:
-        raise SpecError(f"--layout, --like and --set describe a checkpoint, and '{name}' is a name; leave them out")
+    elif layout or like or wrapper or prefix or drop or settings:
+        options = "--layout, --like, --wrapper, --prefix, --drop and --set"
+        raise SpecError(f"{options} describe a checkpoint, and '{name}' is a name; leave them out")
     else:
         found = lookup(reference.name)
     if as_json:
         print(json.dumps(found.to_dict(), indent=2))
         return
-    print(found.name)
-    print()
+    print(f"{found.name}\n")
     print(columns([(f"  {stage.name}", stage.shape) for stage in found.stages]))
     print()
     facts = [

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vitzoo.cli.options import AsJson, Like, Set, fields, size_in_bytes
+from vitzoo.cli.options import AsJson, Drop, Like, Prefix, Set, Wrapper, fields, size_in_bytes
 from vitzoo.cli.tables import columns
 from vitzoo.errors import SpecError
 
@@ -20,8 +20,12 @@ def convert(
     to: Annotated[str, typer.Option("--to", help="a layout, or timm, huggingface, google, big_vision, torchvision")],
     layout: Annotated[str | None, typer.Option("--from", help="the source's layout; found out if not given")] = None,
     like: Like = None,
+    wrapper: Wrapper = None,
+    prefix: Prefix = None,
     settings: Set = None,
-    drop: Annotated[list[str] | None, typer.Option(help="a field that the layout cannot hold; may be repeated")] = None,
+    drop: Annotated[
+        list[str] | None, typer.Option(help="a field that the layout cannot hold, or a tensor; may be repeated")
+    ] = None,
     dtype: Annotated[str | None, typer.Option(help=f"{', '.join(DTYPES)}; as in the source if not given")] = None,
     shard_size: Annotated[str | None, typer.Option(help="most bytes of one safetensors file, e.g. 2GB")] = None,
     tensors: Annotated[bool, typer.Option("--tensors", help="list every tensor: from, to, transform, shape")] = False,
@@ -44,6 +48,8 @@ def convert(
             to,
             source_layout=layout,
             like=like,
+            wrapper=wrapper,
+            prefix=prefix,
             drop=drop or (),
             dtype=None if dtype is None else getattr(torch, dtype),
             shard_size=size_in_bytes(shard_size),
@@ -66,6 +72,9 @@ def verify(
         str | None, typer.Argument(help="the same, or timm, huggingface, torchvision: its own model on FIRST")
     ] = None,
     like: Like = None,
+    wrapper: Wrapper = None,
+    prefix: Prefix = None,
+    drop: Drop = None,
     settings: Set = None,
     size: Annotated[
         list[str] | None, typer.Option(help="HEIGHTxWIDTH; native, larger and rectangular if not given")
@@ -76,7 +85,8 @@ def verify(
     """Run two models on the same pictures and print the largest difference; exit code 1 beyond the tolerance."""
     from vitzoo.checkpoints.verify import verify as run
 
-    options: dict[str, Any] = {**fields(settings), **({} if like is None else {"like": like})}
+    named = {"like": like, "wrapper": wrapper, "prefix": prefix, "drop": drop}
+    options: dict[str, Any] = {**fields(settings), **{name: value for name, value in named.items() if value}}
     result = run(
         first, second, sizes=None if size is None else [_size(s) for s in size], tolerance=tolerance, **options
     )

@@ -17,6 +17,11 @@ Set = Annotated[
     typer.Option("--set", metavar="FIELD=VALUE", help="a field of the spec, e.g. num_heads=6; may be repeated"),
 ]
 Like = Annotated[str | None, typer.Option(help="a model of the registry whose architecture the checkpoint has")]
+Wrapper = Annotated[
+    str | None, typer.Option(help="the entry of a training checkpoint that holds the weights, e.g. state_dict_ema")
+]
+Prefix = Annotated[str | None, typer.Option(help="what stands before the names of the model's tensors, e.g. student.")]
+Drop = Annotated[list[str] | None, typer.Option(help="a tensor to leave out, * for any text; may be repeated")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of text")]
 
 UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9}

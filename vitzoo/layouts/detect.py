@@ -8,7 +8,9 @@ from typing import Any
 from vitzoo.errors import LayoutError
 from vitzoo.layouts.axes import axis_lengths, moved_shape
 from vitzoo.layouts.layout import ANY, SIZES, Layout
+from vitzoo.layouts.placement import stray
 from vitzoo.layouts.rules import Drop, Fixed, Join, Piece
+from vitzoo.layouts.strangers import stranger, turned_kernel
 from vitzoo.layouts.tables import LAYOUTS
 from vitzoo.spec import (
     MLP,
@@ -61,6 +63,8 @@ class Shown:
     implied: dict[str, Any]
     """Fields that the choice between two names of a tensor tells."""
     unread: list[str]
+    view: dict[str, str] = field(default_factory=dict)
+    """From the rules' names to the keys of the file."""
     refused: str = ""
     """Why the layout cannot say where in the file its model stands."""
     present: set[str] = field(default_factory=set)
@@ -108,10 +112,17 @@ def detect(
     # A kernel that only a hint can split has no shape yet; one that has a shape has four axes.
     fits = [one for one in shown if not one.unread and one.depth and kernel in one]
     fits = [one for one in fits if len(one.shapes.get(kernel, (0,) * 4)) == 4]
+    for one in fits:
+        if kernel in one.shapes and (wrong := _turned(one, hints)):
+            raise LayoutError(f"{where}: {wrong}")
     if not fits:
+        if named := stranger(shapes):
+            raise LayoutError(f"{where} is in no known layout: {named}")
         if refused := [one.refused for one in shown if one.refused]:
             raise LayoutError(f"{where}: {refused[0]}")
         near = min(shown, key=lambda one: (len(one.unread) - len(one.shapes) - len(one.joined), len(one.unread)))
+        if beside := stray(near.layout, shapes, prefix):
+            raise LayoutError(f"{where} {beside}")
         strange = ", ".join(near.unread[:5]) + (f" and {len(near.unread) - 5} more" if len(near.unread) > 5 else "")
         reason = f"it does not know {strange}" if near.unread else "no patch projection or no blocks were found"
         raise LayoutError(
@@ -121,6 +132,11 @@ def detect(
     for one in fits:
         one.fields = _fields(one, hints, fallback_size)
     return fits
+
+
+def _turned(shown: Shown, hints: Mapping[str, Any]) -> str | None:
+    key = next(shown.view[name] for name in shown.layout.anchors if name in shown.view)
+    return turned_kernel(key, shown.shapes["patch_embed.proj.weight"], hints)
 
 
 def _read(layout: Layout, shapes: Mapping[str, Shape], hints: Mapping[str, Any], prefix: str | None) -> Shown:
@@ -146,7 +162,7 @@ def _read(layout: Layout, shapes: Mapping[str, Shape], hints: Mapping[str, Any],
     stacked = {
         found[key.key][0] for rule in _joins(layout) if rule.stacked for key in _pieces(rule) if key.key in found
     }
-    shown = Shown(layout, max([depth, *stacked]), {}, {}, {}, {}, unread)
+    shown = Shown(layout, max([depth, *stacked]), {}, {}, {}, {}, unread, view)
     sizes = _hinted_sizes(hints)
     for group in _alternatives(layout, found).values():
         _take(shown, group, found, sizes)

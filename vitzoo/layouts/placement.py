@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from vitzoo.errors import LayoutError
+from vitzoo.files.tensor_file import some
 from vitzoo.layouts.leftovers import leftover
 from vitzoo.layouts.rules import OUTSIDE, Drop
 from vitzoo.spec import Shape
@@ -75,6 +76,35 @@ def view(layout: "Layout", shapes: Mapping[str, Shape], prefix: str | None = Non
         raise LayoutError(f"no model of layout '{layout.name}' stands behind the prefix '{prefix}'")
     names = " or ".join(f"prefix='{one.prefix}'" for one in found)
     raise LayoutError(f"{len(found)} models of layout '{layout.name}' stand in the file; choose one with {names}")
+
+
+def stray(layout: "Layout", shapes: Mapping[str, Shape], prefix: str | None = None) -> str | None:
+    """What stands beside or in the model and no rule explains, with the way to leave it out; None if all is explained.
+
+    For a file that is this layout's but for a few tensors; of another, it says nothing.
+    """
+    try:
+        found = view(layout, shapes, prefix)
+    except LayoutError:
+        return None
+    unknown = [found.names[name] for name in found.names if not layout.knows(name)]
+    odd = [*found.strange, *unknown]
+    if not odd or 2 * len(odd) > len(shapes) or not any(name in found.names for name in layout.anchors):
+        return None
+    behind = f" behind the prefix '{found.prefix}'" if found.prefix else ""
+    norms = [key for key in odd if key.endswith("running_mean")]
+    kind = f" ({norms[0].rpartition('.')[0]} is a batch norm, whose epsilon no file shows)" if norms else ""
+    drop = sorted({_widest(key, shapes.keys() - odd) for key in odd})
+    return (
+        f"holds a model in layout '{layout.name}'{behind}, and with it {some(odd, 4)}{kind}, which this layout does "
+        f"not know; if the model is whole without {'it' if len(odd) == 1 else 'them'}, give drop={drop}"
+    )
+
+
+def _widest(key: str, kept: Iterable[str]) -> str:
+    """The shortest name with `*` that covers a key and none of those that are kept."""
+    starts = (key[: match.end()] for match in re.finditer(r"[./]", key))
+    return next((f"{start}*" for start in starts if not any(other.startswith(start) for other in kept)), key)
 
 
 def _ended(prefix: str) -> str:

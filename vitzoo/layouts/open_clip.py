@@ -3,11 +3,8 @@
 A file holds the whole model, or the tower alone; the tower alone is written.
 """
 
-from collections.abc import Iterable
-from dataclasses import replace
-
 from vitzoo.layouts.layout import ANY, Layout
-from vitzoo.layouts.rules import Drop, Join, Piece, Rule, Table, Zeros, module, positions, same
+from vitzoo.layouts.rules import Drop, Join, Piece, Rule, Table, Zeros, inside, module, positions, same
 from vitzoo.layouts.timm import tables as timm
 from vitzoo.spec import Activation, FinalNorm, Head, Pool, PosEmbed, PosPrefix, Resample, Rope, RopeKind
 
@@ -80,18 +77,6 @@ PE_HOLDS = {
 def pe_rope(offset: float) -> Rope:
     """Raw patch indices, columns first; the class token has index 0, so that patches start at 1 beside it."""
     return Rope(kind=RopeKind.AXIAL, theta=10000.0, columns_first=True, offset=offset, ref_grid=None, stored=False)
-
-
-def inside(prefix: str, rules: Iterable[Rule]) -> Table:
-    """A table for the same tensors under a prefix."""
-    moved: list[Rule] = []
-    for rule in rules:
-        if isinstance(rule, Join):
-            stored = (replace(p, key=f"{prefix}{p.key}") if isinstance(p, Piece) else p for p in rule.stored)
-            moved.append(replace(rule, stored=tuple(stored)))
-        else:
-            moved.append(replace(rule, key=f"{prefix}{rule.key}"))
-    return tuple(moved)
 
 
 def has_head(rule: Rule) -> bool:

@@ -150,6 +150,18 @@ def positions(stored: str, pattern: str = "1 n d -> n d", **given: Any) -> Join:
     return Join((Piece(stored, pattern),), native, given=given)
 
 
+def inside(prefix: str, rules: Iterable[Rule]) -> Table:
+    """A table for the same tensors under a prefix."""
+    moved: list[Rule] = []
+    for rule in rules:
+        if isinstance(rule, Join):
+            stored = (replace(p, key=f"{prefix}{p.key}") if isinstance(p, Piece) else p for p in rule.stored)
+            moved.append(replace(rule, stored=tuple(stored)))
+        else:
+            moved.append(replace(rule, key=f"{prefix}{rule.key}"))
+    return tuple(moved)
+
+
 def axis_sizes(spec: ViTSpec, block: int) -> dict[str, int]:
     """What axis names and `size` may stand for; an axis with another name takes its length from the tensor."""
     return {

@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Sequence
 
 from vitzoo.errors import LayoutError
-from vitzoo.layouts import big_vision, google, meta, open_clip, torchvision
+from vitzoo.layouts import big_vision, google, meta, moco, open_clip, openmmlab, torchvision
 from vitzoo.layouts.huggingface import tables as huggingface
 from vitzoo.layouts.layout import ANY, Layout
 from vitzoo.layouts.rules import same
@@ -30,6 +30,8 @@ LAYOUTS: dict[str, Layout] = {
         *big_vision.LAYOUTS,
         *meta.LAYOUTS,
         *open_clip.LAYOUTS,
+        *openmmlab.LAYOUTS,
+        *moco.LAYOUTS,
     )
 }
 

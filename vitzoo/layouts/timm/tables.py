@@ -32,6 +32,7 @@ TOKEN = "1 n d -> n d"
 SEQUENTIAL: dict[str, Any] = {"block": (BlockKind.PRE_NORM, BlockKind.POST_NORM)}
 IN_PARALLEL: dict[str, Any] = {"block": BlockKind.PARALLEL}
 
+CLASSIFIER: Table = module("head", "head.fc")
 COMMON: Table = (
     same("cls_token", "cls_token", TOKEN),
     same("reg_token", "reg_tokens", TOKEN),
@@ -54,7 +55,7 @@ COMMON: Table = (
         )
         for rule in module(f"attn_pool.{stored}", f"pool.{own}")
     ),
-    *module("head", "head.fc"),
+    *CLASSIFIER,
 )
 INNER_NORMS: Table = (
     *module(f"{BLOCK}.attn.norm", f"{BLOCK}.attn.norm"),

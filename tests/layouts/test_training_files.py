@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import timm
 import torch
-from timm_peer import randomise
+from tiny import randomise
 from torch import Tensor, nn
 
 import vitzoo
@@ -57,6 +57,7 @@ def same(path: Path, peer: nn.Module, **options: Any) -> Any:
     return model
 
 
+@pytest.mark.proves(layout="mmpretrain", against="timm's VisionTransformer, renamed as mmpretrain names its own")
 @pytest.mark.parametrize("scales", [False, True])
 @pytest.mark.parametrize("average", [False, True])
 def test_mmpretrain(tmp_path: Path, scales: bool, average: bool) -> None:
@@ -86,6 +87,7 @@ def test_mmpretrain_with_a_linear_head_and_a_control(tmp_path: Path) -> None:
         same(path, peer, **PLAIN)
 
 
+@pytest.mark.proves(layout="moco_v3", against="timm's VisionTransformer, which the authors' class is built on")
 def test_moco_v3(tmp_path: Path) -> None:
     peer, path = vit(num_classes=0), tmp_path / "vit-b-300ep.pth.tar"
     head = {

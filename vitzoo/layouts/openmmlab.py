@@ -1,7 +1,7 @@
 """MMPretrain's VisionTransformer, MMClassification's before it (mmpretrain/models/backbones/vision_transformer.py).
 
 A checkpoint is the whole classifier: `backbone`, and beside it a `head` (heads/vision_transformer_head.py, or a linear
-layer alone). With an average pool there is a norm behind it, `ln2`; one that has the final norm `ln1` as well is not held.
+layer alone). With an average pool there is a norm behind it, `ln2`. One that has `ln1` as well is not held.
 """
 
 from vitzoo.layouts.layout import ANY, Layout

@@ -22,7 +22,7 @@ class CompiledRegistry(BuildHookInterface):  # type: ignore[type-arg]
             sys.path.remove(self.root)
         self._folder = tempfile.TemporaryDirectory()
         compiled = Path(self._folder.name) / shipped.COMPILED
-        compiled.write_text(json.dumps(index.compiled(), sort_keys=True), encoding="utf-8")
+        compiled.write_text(json.dumps(index.compiled()), encoding="utf-8")
         build_data["force_include"][str(compiled)] = f"vitzoo/_registry/{shipped.COMPILED}"
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:

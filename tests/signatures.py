@@ -46,7 +46,7 @@ def shrink(spec: ViTSpec) -> ViTSpec:
         layer_scale=None if spec.layer_scale is None else 0.5,
         pool_heads=None if spec.pool_heads is None else 2,
         pool_mlp_dim=None if spec.pool_mlp_dim is None else 40,
-        num_classes=5 if spec.num_classes else 0,
+        **({"num_classes": min(spec.num_classes, 5)} if spec.out_dim is None else {"out_dim": 5}),
         drop_path_rate=0.0,
     )
 

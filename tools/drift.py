@@ -72,7 +72,7 @@ def _changes(tag: str, config: Any) -> list[str]:
         "interpolation": (own.interpolation.value, config.interpolation),
         "crop_pct": (own.crop_pct, config.crop_pct),
         "crop_mode": (own.crop_mode.value, config.crop_mode or "center"),
-        "num_classes": (spec.num_classes, config.num_classes),
+        "num_classes": (spec.num_classes or spec.out_dim or 0, config.num_classes),
         "input_size": ((spec.in_chans, *spec.img_size), tuple(config.input_size)),
     }
     if config.license:

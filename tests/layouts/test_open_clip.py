@@ -23,7 +23,8 @@ from vitzoo.layouts.open_clip import LAYOUTS
 from vitzoo.spec import Resample, ViTSpec
 
 BY_NAME = {layout.name: layout for layout in LAYOUTS}
-CLIP = {"mlp_dim": 48, "patch_bias": False, "norm_pre": True, "norm_eps": 1e-5, "head_bias": False}
+EMBEDDING = {"head": "projection", "out_dim": 5, "num_classes": 0}
+CLIP = {"mlp_dim": 48, "patch_bias": False, "norm_pre": True, "norm_eps": 1e-5, "head_bias": False, **EMBEDDING}
 VISION = {"image_size": 32, "patch_size": 8, "width": 24, "layers": 2, "head_width": 8, "mlp_ratio": 2.0}
 TEXT = {"context_length": 8, "vocab_size": 16, "width": 8, "heads": 2, "layers": 1}
 ROPE = {"kind": "axial", "theta": 10000.0, "columns_first": True, "offset": 1.0}
@@ -39,6 +40,9 @@ TIMM_TOWERS = {
 BLOCKS = tuple(f"transformer.resblocks.{i}.ln_1.weight" for i in range(2))
 
 
+BARE = {"head": "linear", "out_dim": None, "num_classes": 0}
+
+
 def spec(**fields: Any) -> ViTSpec:
     return tiny.spec(**{**CLIP, **fields})
 
@@ -47,7 +51,7 @@ def pe_spec(class_token: bool = True, core: bool = True, **fields: Any) -> ViTSp
     own: dict[str, Any] = {"rope": {**ROPE, "offset": float(class_token)}}
     own |= {} if class_token else {"class_token": False, "pos_prefix": "none"}
     own |= {"pool": "map", "pool_prefix": True, "pool_heads": 2, "pool_mlp_dim": 96} if core else {}
-    own |= {} if core else {"pool": "none", "final_norm": "none", "layer_scale": 0.1, "num_classes": 0}
+    own |= {} if core else {"pool": "none", "final_norm": "none", "layer_scale": 0.1, **BARE}
     return spec(**{**own, **fields})
 
 
@@ -106,10 +110,10 @@ def test_a_projection_has_no_bias() -> None:
     """A head with a bias reads zeros, and is written only while it holds zeros."""
     peer, want = clip(), spec(head_bias=True)
     native, _ = imported(BY_NAME["open_clip"], want, peer.state_dict())
-    assert not native["head.fc.bias"].any()
+    assert not native["head.proj.bias"].any()
     assert exported(BY_NAME["open_clip"], want, native).keys() == peer.visual.state_dict().keys()
-    native["head.fc.bias"][0] = 0.5
-    with pytest.raises(LayoutError, match=r"a part of head.fc.bias that has to be zero"):
+    native["head.proj.bias"][0] = 0.5
+    with pytest.raises(LayoutError, match=r"a part of head.proj.bias that has to be zero"):
         exported(BY_NAME["open_clip"], want, native)
 
 
@@ -150,7 +154,7 @@ def test_timm_tower(layout: str, projected: bool, tmp_path: Path, monkeypatch: p
     vision |= {"timm_pool": "avg" if "beit" in layout else "token", "timm_proj": "linear" if projected else ""}
     peer = tiny.randomise(open_clip.CLIP(5, vision, TEXT))
     assert layout_of(peer.visual.trunk) == layout
-    want = ViTSpec(**{**spec_fields(peer.visual.trunk), "num_classes": 5, "head_bias": not projected})
+    want = ViTSpec(**{**spec_fields(peer.visual.trunk), **EMBEDDING, "head_bias": not projected})
     name = f"open_clip_{layout}{'_projected' if projected else ''}"
     first, second = (f"visual.trunk.blocks.{i}.norm1.weight" for i in range(2))
     check(BY_NAME[name], want, peer.visual, saved(tmp_path, peer.state_dict()), peer.visual(X), (first, second))
@@ -221,10 +225,10 @@ sizes = st.fixed_dictionaries(
         "depth": st.integers(1, 3),
         "img_size": st.sampled_from([(8, 8), (8, 24), (32, 16)]),
         "hidden_dim": st.sampled_from([24, 36]),
-        "num_classes": st.sampled_from([0, 5]),
-    }
+    },
+    optional={"num_classes": st.just(0)},  # without the projection
 )
-TIMM = tiny.spec()
+TIMM = tiny.spec(**EMBEDDING)
 
 
 @pytest.mark.proves(

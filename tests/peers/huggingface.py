@@ -140,7 +140,8 @@ WRITTEN: dict[str, tuple[str, Any, dict[str, Any]]] = {
     "clip": (
         "hf_clip",
         hf.CLIPVisionModelWithProjection,
-        {"patch_bias": False, "norm_pre": True, "final_norm": "pooled", "head_bias": False, "act": "quick_gelu"},
+        {"patch_bias": False, "norm_pre": True, "final_norm": "pooled", "head_bias": False, "act": "quick_gelu"}
+        | {"head": "projection", "out_dim": 10, "num_classes": 0},
     ),
     "beit": (
         "hf_beit",
@@ -166,7 +167,7 @@ def model_of(name: str, **changes: Any) -> ViT:
         with torch.no_grad():
             for block in model.blocks:
                 block.attn.qkv.bias[32:64] = 0
-    model.labels = LABELS if model.spec.num_classes and name != "clip" else None
+    model.labels = LABELS if model.spec.num_classes else None
     # The two libraries round the offset of a crop otherwise where it falls between pixels; here it does not.
     model.preprocessing = Preprocessing(mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.25), crop_pct=0.8)
     return model

@@ -135,7 +135,8 @@ def test_nothing_is_claimed_that_is_not_known(tmp_path: Path) -> None:
     for fields, task in (
         ({}, "image-classification"),
         ({"num_classes": 0}, "image-feature-extraction"),
-        ({"head_bias": False}, "image-feature-extraction"),  # a projection
+        ({"head_bias": False}, "image-classification"),
+        ({"head": "projection", "out_dim": 5, "num_classes": 0}, "image-feature-extraction"),
     ):
         assert card_of(tiny(**fields), tmp_path / str(fields)).data.pipeline_tag == task
 
@@ -267,10 +268,12 @@ def test_the_code_for_every_class_of_transformers_runs(
     exec(code(card), scope)
     x = vitzoo.preprocess(model)(CAT)[None]
     assert scope["x"].shape == x.shape
-    if "features" not in scope:
-        logits, expected = scope["model"](x).logits, model(x)
-    elif card.data.pipeline_tag == "image-feature-extraction" and model.num_classes:
+    assert (card.data.pipeline_tag == "image-classification") == bool(model.num_classes)
+    if "embedding" in scope:
         logits, expected = scope["model"](x).image_embeds, model(x)
+        assert "It gives an embedding of 10 numbers" in card.text
+    elif "features" not in scope:
+        logits, expected = scope["model"](x).logits, model(x)
     else:
         logits, expected = scope["model"](x).last_hidden_state, model.forward_features(x)
     torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-5)

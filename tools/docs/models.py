@@ -11,7 +11,7 @@ from vitzoo.layouts.tables import GROUPS
 from vitzoo.markdown import code, page, size, table
 from vitzoo.registry.describe import count_macs, count_parameters
 from vitzoo.registry.families import read_family
-from vitzoo.spec import BundledSource, FamilyFile, HubSource, Source, UrlSource, WeightsEntry
+from vitzoo.spec import BundledSource, FamilyFile, HubSource, Source, UrlSource, ViTSpec, WeightsEntry
 
 TIMM = GROUPS["timm"]
 FAMILIES = Path(__file__).parents[2] / "registry" / "families"
@@ -89,12 +89,16 @@ def _architectures(family: FamilyFile) -> list[str]:
     for name in models_of(family):
         spec = registry.model_spec(name)
         said = (f"{printed[name]:,g} M" if name in printed else "",) if printed else ()
-        shape = (spec.hidden_dim, spec.depth, spec.num_heads, spec.mlp_dim, spec.num_classes)
+        shape = (spec.hidden_dim, spec.depth, spec.num_heads, spec.mlp_dim, _classes(spec))
         cells = _row(name)
         rows.append((*cells[:2], *said, *cells[2:], size(spec.patch_size), *shape))
     numbers = ("parameters", *(("published",) if printed else ()), "multiply-adds", "size", "patch")
     numbers += ("width", "depth", "heads", "MLP", "classes")
     return table(("model", *numbers), rows, numbers)
+
+
+def _classes(spec: ViTSpec) -> str | int:
+    return spec.output if spec.out_dim else spec.num_classes
 
 
 def _weights(family: FamilyFile) -> list[list[str]]:
@@ -109,7 +113,7 @@ def _weights(family: FamilyFile) -> list[list[str]]:
                 f"`{name}`",
                 f"{entry.params:,}",
                 size(spec.img_size),
-                spec.num_classes or "-",
+                _classes(spec) or "-",
                 entry.license,
                 "; ".join(f"{_place(source)}, `{source.layout}`" for source in entry.sources),
                 f"`{entry.resample}`",

@@ -1,8 +1,9 @@
 """From a checkpoint in one layout to a file or folder in another, tensor by tensor."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -104,40 +105,41 @@ def convert(
         )
     tensors = found.tensors()
     export = Export.planned(layout, found.spec, found.about, drop)
-    rows = []
-    for step in export.binding.steps:
-        origin = tuple(dict.fromkeys(key for native in step.native for key in tensors.stored(native)))
-        ways = dict.fromkeys([*(tensors.transform(native) for native in step.native), step.transform])
-        transform = ", then ".join(way for way in ways if way != "same") or "same"
-        rows += [ConvertedRow(origin, export.keys[name], transform, shape) for name, shape in step.stored.items()]
-    rows += [
-        ConvertedRow((), export.keys[name], "follows from the architecture", export.binding.stored[name])
-        for name in export.binding.fixed
-    ]
-    done = 0
-
-    def count(key: str) -> None:
-        nonlocal done
-        done += 1
-        progress(done, len(rows))
-
-    written = export.write(Path(target), tensors.read, tensors.dtype, dtype, shard_size, count)
-    used = {key for row in rows for key in row.source}
-    dropped = dict(tensors.dropped)
-    for key in found.file.shapes:
-        if key not in used and key not in dropped:
-            fixed = key in {tensors.keys[name] for name in tensors.binding.fixed}
-            dropped[key] = "it follows from the architecture" if fixed else f"left out on purpose: {', '.join(drop)}"
+    rows, done = tuple(_rows(tensors, export)), count(1)
+    written = export.write(
+        Path(target), tensors.read, tensors.dtype, dtype, shard_size, lambda key: progress(next(done), len(rows))
+    )
     return ConvertReport(
         str(found.file.path),
         str(written),
         found.layout.name,
         export.layout.name,
-        tuple(rows),
-        dropped,
+        rows,
+        _dropped(tensors, rows, drop),
         {str(path): _sha256(path) for place in (found.file.path, written) for path in _files(place)},
         (*tensors.said, *found.because),
     )
+
+
+def _rows(tensors: NativeTensors, export: Export) -> Iterator[ConvertedRow]:
+    """Every tensor that is written, with those that it is made of."""
+    for step in export.binding.steps:
+        source = tuple(dict.fromkeys(key for native in step.native for key in tensors.stored(native)))
+        ways = dict.fromkeys([*(tensors.transform(native) for native in step.native), step.transform])
+        transform = ", then ".join(way for way in ways if way != "same") or "same"
+        for name, shape in step.stored.items():
+            yield ConvertedRow(source, export.keys[name], transform, shape)
+    for name in export.binding.fixed:
+        yield ConvertedRow((), export.keys[name], "follows from the architecture", export.binding.stored[name])
+
+
+def _dropped(tensors: NativeTensors, rows: Sequence[ConvertedRow], drop: Sequence[str]) -> dict[str, str]:
+    """Every tensor of the source that goes into none of `rows`, with the reason."""
+    used = {key for row in rows for key in row.source}
+    fixed = {tensors.keys[name] for name in tensors.binding.fixed}
+    left = [key for key in tensors.file.shapes if key not in used and key not in tensors.dropped]
+    on_purpose = f"left out on purpose: {', '.join(drop)}"
+    return tensors.dropped | {key: "it follows from the architecture" if key in fixed else on_purpose for key in left}
 
 
 def _files(place: Path) -> list[Path]:

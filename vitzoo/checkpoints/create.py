@@ -129,8 +129,9 @@ def _loaded(
     """A model with the weights of a checkpoint."""
     target = found.spec.replace(**found.changes)
     tensors = found.tensors(blank=device.type == "meta")
-    about = found.about if target.num_classes == found.spec.num_classes else found.about.headless()
-    model = load(kind, tensors, target, about, generator)
+    same = (target.num_classes, target.out_dim) == (found.spec.num_classes, found.spec.out_dim)
+    about = found.about if same else found.about.headless()
+    model = load(kind, tensors, target, about, device, generator)
     model.load_report.because = (*tensors.said, *found.because)
     return model
 

@@ -18,15 +18,17 @@ from vitzoo.files.tensor_file import TensorFile
 from vitzoo.layouts.beside import Beside, read_beside
 from vitzoo.layouts.detect import Shown, detect
 from vitzoo.layouts.layout import Layout
-from vitzoo.layouts.tables import GROUPS, LAYOUTS, get_layout
+from vitzoo.layouts.tables import GROUPS, LAYOUTS, NATIVES, get_layout
 from vitzoo.registry.licenses import check_license
 from vitzoo.registry.reference import File, Typed, named, parse
 from vitzoo.sources.fetch import Fetched
 from vitzoo.sources.obtain import obtain
-from vitzoo.spec import About, Origin, Preprocessing, Rope, ViTSpec
+from vitzoo.spec import About, Head, Origin, Preprocessing, Rope, ViTSpec
 
 # A caller who gives another value of these wants the weights adapted. Of all else the file has the only one.
-ADAPTABLE = frozenset({"num_classes", "in_chans", "img_size", "patch_size", "pool", "head", "drop_path_rate"})
+ADAPTABLE = frozenset(
+    {"num_classes", "in_chans", "img_size", "patch_size", "pool", "head", "out_dim", "drop_path_rate"}
+)
 # These change how a model trains, not what it computes. (Whether positions are learned or fixed; none shows.)
 TRAINING = frozenset({"layer_scale", "drop_path_rate", "pos_embed"})
 
@@ -147,7 +149,7 @@ def identify(
         if layout not in (None, "vitzoo") or like is not None:
             wrong = "like" if layout in (None, "vitzoo") else f"layout='{layout}'"
             raise WeightsError(f"{file.path} is a native file; leave {wrong} out")
-        return Identified(file, get_layout("vitzoo"), native.spec, native.about, changes=given, prefix=prefix)
+        return Identified(file, NATIVES[native.format], native.spec, native.about, changes=given, prefix=prefix)
     if unknown := sorted(set(given) - set(ViTSpec.model_fields)):
         raise SpecError(f"unknown field '{unknown[0]}'; the fields are {', '.join(sorted(ViTSpec.model_fields))}")
     beside = read_beside(file.path)
@@ -208,6 +210,8 @@ def _readings(
                 continue
             taken = [*missing, *(["drop_remainder"] if "img_size" in missing else [])]
             fields = {**known, **{name: getattr(spec, name) for name in taken}}
+            if spec.out_dim is not None and known["num_classes"] == spec.out_dim:
+                fields |= {"head": Head.PROJECTION, "out_dim": spec.out_dim, "num_classes": 0}
             because += (f"{', '.join(missing)}: as in {example}, whose tensors are alike",)
         complete = ViTSpec.parse({**fields, **shown.widths(fields["num_heads"])}, f"layout '{shown.layout.name}'")
         binding = shown.layout.bind(complete)
@@ -252,7 +256,9 @@ def _contradictions(shown: Shown, given: Mapping[str, Any], beside: Beside) -> l
 
 def _same(known: Mapping[str, Any], spec: ViTSpec) -> bool:
     """Whether `spec` has all that is known of a file but its sizes and its classifier, which training may change."""
-    free = {"num_classes", "head_bias", "img_size", "drop_remainder", "in_chans", *TRAINING}
+    free = {"head", "out_dim", "num_classes", "head_bias", "img_size", "drop_remainder", "in_chans", *TRAINING}
+    if spec.head not in (known["head"], Head.LINEAR, Head.PROJECTION):  # these two are one layer by their shapes
+        return False
     layer_scale = "layer_scale" not in known or (known["layer_scale"] is None) == (spec.layer_scale is None)
     return layer_scale and all(getattr(spec, name) == _plain(known[name]) for name in known if name not in free)
 
@@ -321,7 +327,7 @@ def _with_meaning(found: Identified, entries: Sequence[str], beside: Beside) -> 
     """Preprocessing, policy and labels, where they are certain; the layout's own reader decides where they are not."""
     tagged = [name for name in entries if registry.resolve(name).tag is not None]
     same_size = [name for name in tagged if registry.entry_spec(name).grid == found.spec.grid]
-    same_head = [name for name in same_size if registry.entry_spec(name).num_classes == found.spec.num_classes]
+    same_head = [name for name in same_size if registry.entry_spec(name).output_dim == found.spec.output_dim]
     tagged = same_head or same_size or tagged
     known = [registry.weights_entry(name) for name in tagged]
     policies = {entry.resample for entry in known}

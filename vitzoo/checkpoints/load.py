@@ -16,11 +16,14 @@ from vitzoo.spec import About, Resample, Shape, ViTSpec
 
 M = TypeVar("M", bound=TimmDialect)
 
+CPU = torch.device("cpu")
+
 # What a changed field of the spec lets go of: these tensors may be dropped from the source and made anew.
 RENEWS = {
     "num_classes": ("head.fc.", "head.fc_dist."),
+    "out_dim": ("head.proj.",),
     "head": ("head.",),
-    "pool": ("pool.", "head.fc."),
+    "pool": ("pool.", "head.fc.", "head.proj."),
 }
 
 
@@ -67,32 +70,55 @@ def load(
     tensors: NativeTensors,
     target: ViTSpec,
     about: About,
+    device: torch.device = CPU,
     generator: torch.Generator | int | None = None,
 ) -> M:
     """Build `target` as a `kind` with the weights of a checkpoint.
 
     Its architecture and `target` may differ in what can be adapted (sizes, channels, classes, pool, head, drop path).
-    Tensors of the file are used as they are mapped; only those that change are computed.
+    Tensors of the file are used as they are mapped; only those that change are computed. What the file does not have
+    is drawn on `device`; on the meta device nothing is.
 
     Raises:
         LayoutError: the file does not hold exactly the tensors that its layout asks for.
         WeightsError: a tensor does not fit, and nothing the caller asked for explains it.
     """
-    source, where = tensors.spec, str(tensors.file.path)
-    report = LoadReport(where, tensors.layout.name)
     with torch.device("meta"):
         model = kind(target, about)
+    model.load_report = LoadReport(str(tensors.file.path), tensors.layout.name)
     expected: dict[str, Shape] = {key: tuple(t.shape) for key, t in model.state_dict().items()}
-    renewed = tuple(
-        prefix
-        for name, prefixes in RENEWS.items()
-        if getattr(source, name) != getattr(target, name)
-        for prefix in prefixes
-    )
+    state = _state(tensors, target, about.resample, expected, model.load_report)
+    fresh = [key for key in expected if key not in state]
+    for child in sorted({key.partition(".")[0] for key in fresh}):
+        module = model.get_submodule(child)
+        if device.type != "meta":
+            init_weights(module.to_empty(device=device), generator)
+        state.update({key: t for key, t in model.state_dict().items() if key in fresh and key.startswith(f"{child}.")})
+    for key in fresh:
+        model.load_report.add(key, "re-initialised", f"{list(expected[key])}: the caller asked for it")
+    model.load_state_dict(state, assign=True)
+    return model
+
+
+def _state(
+    tensors: NativeTensors,
+    target: ViTSpec,
+    policy: Resample | None,
+    expected: dict[str, Shape],
+    report: LoadReport,
+) -> dict[str, Tensor]:
+    """The tensors that the model takes from the file, fitted to `target`; what is missing may be made anew.
+
+    Raises:
+        WeightsError: see `load`.
+    """
+    source = tensors.spec
+    changes = [name for name in type(source).model_fields if getattr(source, name) != getattr(target, name)]
+    renewed = tuple(prefix for name in changes for prefix in RENEWS.get(name, ()))
     state: dict[str, Tensor] = {}
     unfit: list[str] = []
     for key in (native for step in tensors.binding.steps for native in step.native):
-        fitted, action, detail = _fit(key, tensors.read(key), source, target, about.resample)
+        fitted, action, detail = _fit(key, tensors.read(key), source, target, policy)
         if key not in expected and not key.startswith(renewed):
             unfit.append(f"{key} {list(fitted.shape)} has no place in the model")
         elif key not in expected or (tuple(fitted.shape) != expected[key] and key.startswith(renewed)):
@@ -104,24 +130,15 @@ def load(
             report.add(key, action, detail)
     for key, reason in tensors.dropped.items():
         report.add(key, "dropped", reason)
-    fresh = [key for key in expected if key not in state]
-    unfit += [f"{key} {list(expected[key])} is not in the file" for key in fresh if not key.startswith(renewed)]
+    missing = [key for key in expected if key not in state and not key.startswith(renewed)]
+    unfit += [f"{key} {list(expected[key])} is not in the file" for key in missing]
     if unfit:
         raise WeightsError(
-            f"{where} does not fit the model: {'; '.join(unfit[:8])}"
+            f"{report.source} does not fit the model: {'; '.join(unfit[:8])}"
             f"{f'; and {len(unfit) - 8} more' if len(unfit) > 8 else ''}. "
-            f"Changes asked for: {', '.join(_changes(source, target)) or 'none'}"
+            f"Changes asked for: {', '.join(changes) or 'none'}"
         )
-    for child in sorted({key.partition(".")[0] for key in fresh}):
-        module = model.get_submodule(child)
-        if not tensors.blank:
-            init_weights(module.to_empty(device="cpu"), generator)
-        state.update({key: t for key, t in model.state_dict().items() if key in fresh and key.startswith(f"{child}.")})
-    for key in fresh:
-        report.add(key, "re-initialised", f"{list(expected[key])}: the caller asked for it")
-    model.load_state_dict(state, assign=True)
-    model.load_report = report
-    return model
+    return state
 
 
 def _fit(
@@ -166,7 +183,3 @@ def adapt_channels(kernel: Tensor, in_chans: int) -> Tensor:
         return wide.sum(1, keepdim=True).to(kernel.dtype)
     repeated = wide[:, torch.arange(in_chans, device=kernel.device) % old]
     return (repeated * (old / in_chans)).to(kernel.dtype)
-
-
-def _changes(source: ViTSpec, target: ViTSpec) -> list[str]:
-    return [name for name in type(source).model_fields if getattr(source, name) != getattr(target, name)]

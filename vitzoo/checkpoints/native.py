@@ -4,9 +4,10 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from vitzoo import registry
 from vitzoo.errors import SpecError, WeightsError
 from vitzoo.registry import class_names
-from vitzoo.spec import About, Past, ViTSpec
+from vitzoo.spec import About, Head, Past, ViTSpec
 from vitzoo.version import __version__
 
 KEY = "vitzoo"
@@ -81,10 +82,26 @@ def _without(key: str, where: str) -> WeightsError:
 
 
 def _from_1(found: Json) -> Json:
-    """Format 1 had the record's fields beside the spec, and a line of text for the origin."""
+    """The record's fields stood beside the spec, the origin was a line of text, and no head was called a projection."""
     past = Past.of(found.get("origin"))
     about = {name: found[name] for name in BESIDE_THE_SPEC if name in found}
-    return {"spec": found["spec"], "about": about | past._asdict()}
+    about |= past._asdict()
+    spec = found["spec"]
+    if _projects(spec, about):
+        spec = {**spec, "head": Head.PROJECTION, "out_dim": spec["num_classes"], "num_classes": 0}
+    return {"spec": spec, "about": about}
+
+
+def _projects(spec: Json, about: Json) -> bool:
+    """Whether a linear head of format 1, which knew no other name for it, is a projection.
+
+    It is if its outputs have no names and it has no bias (CLIP), or the registry knows the weights as such.
+    """
+    if spec.get("head") != Head.LINEAR or not spec.get("num_classes") or about.get("labels"):
+        return False
+    name = None if about["origin"] is None else about["origin"].name
+    known = name is not None and registry.knows(name) and registry.resolve(name).tag is not None
+    return spec.get("head_bias") is False or (known and registry.entry_spec(str(name)).out_dim == spec["num_classes"])
 
 
 UPGRADES: dict[int, Callable[[Json], Json]] = {1: _from_1}

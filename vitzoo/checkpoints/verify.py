@@ -77,13 +77,19 @@ class Subject:
     any_size: bool = True
 
 
+def answer(model: Any, tokens: Tensor, spec: ViTSpec) -> Outputs:
+    """What the head makes of tokens, by the name of what it is; nothing without a head."""
+    name = "logits" if spec.num_classes else "embedding" if spec.out_dim else None
+    return {} if name is None else {name: model.forward_head(tokens)}
+
+
 def ours(model: TimmDialect, name: str) -> Subject:
     """A model of vitzoo."""
 
     def run(x: Tensor) -> Outputs:
         tokens = model.forward_features(x)
         pooled = {} if model.spec.pool is Pool.NONE else {"pooled": model.forward_head(tokens, pre_logits=True)}
-        return {"tokens": tokens, **pooled, **({"logits": model.forward_head(tokens)} if model.num_classes else {})}
+        return {"tokens": tokens, **pooled, **answer(model, tokens, model.spec)}
 
     return Subject(name, run)
 
@@ -97,8 +103,8 @@ def _timm(folder: Path, spec: ViTSpec) -> Subject:
         model = deepcopy(native)  # a table that was resampled once must not be resampled again
         model.set_input_size(tuple(x.shape[-2:]))
         tokens = model.forward_features(x)
-        logits = {"logits": model.forward_head(tokens)} if spec.num_classes else {}
-        return {"tokens": tokens, "pooled": model.forward_head(tokens, pre_logits=True), **logits}
+        pooled = model.forward_head(tokens, pre_logits=True)
+        return {"tokens": tokens, "pooled": pooled, **answer(model, tokens, spec)}
 
     return Subject(f"timm {timm.__version__}, {type(native).__name__}", run)
 
@@ -127,9 +133,9 @@ def _huggingface(folder: Path, spec: ViTSpec) -> Subject:
 
     def run(x: Tensor) -> Outputs:
         out = model(x, **more)
-        for logits in ("logits", "image_embeds"):
-            if logits in out:
-                return {"logits": out[logits]}
+        for theirs, name in (("logits", "logits"), ("image_embeds", "embedding")):
+            if theirs in out:
+                return {name: out[theirs]}
         pooled = out.get("pooler_output")
         return {"tokens": out.last_hidden_state} if kind in NORMED or pooled is None else {"pooled": pooled}
 

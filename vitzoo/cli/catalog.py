@@ -1,7 +1,7 @@
 """`vitzoo list` and `vitzoo info`. Neither imports torch, unless `info` is asked about a file."""
 
 import json
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -18,7 +18,7 @@ def list_(
     as_json: Annotated[bool, typer.Option("--json", help="a JSON array instead of a table")] = False,
 ) -> None:
     """List weights (or, with --models, architectures) with size, resolution, classes and licence."""
-    rows: list[dict[str, str | int]] = []
+    rows: list[dict[str, str | int | None]] = []
     if models:
         for name in registry.list_models(pattern):
             model = registry.record(name)
@@ -35,6 +35,7 @@ def list_(
                     "params": entry.params,
                     "img_size": size(entry.spec["img_size"]),
                     "classes": entry.spec["num_classes"],
+                    "out_dim": entry.spec["out_dim"],
                     "license": str(entry.license),
                 }
             )
@@ -44,11 +45,15 @@ def list_(
     if not rows:
         limit = f" under {' or '.join(license)}" if license else ""
         raise RegistryError(f"nothing matches '{pattern}'{limit}; try `vitzoo list` without arguments")
-    table = [tuple(rows[0])] + [
-        tuple(millions(v) if k == "params" else str(v) for k, v in row.items())  # type: ignore[arg-type]
-        for row in rows
-    ]
-    print(columns(table, right=(1, 2, 3)))
+    names = [name for name in rows[0] if name != "out_dim"]
+    print(columns([tuple(names), *(tuple(_cell(row, name) for name in names) for row in rows)], right=(1, 2, 3)))
+
+
+def _cell(row: dict[str, Any], name: str) -> str:
+    """An embedding is called one, since its width counts no classes."""
+    if name == "classes" and row["out_dim"]:
+        return f"{row['out_dim']}-d embedding"
+    return millions(row[name]) if name == "params" else str(row[name])
 
 
 def info(

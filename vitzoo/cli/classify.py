@@ -11,6 +11,7 @@ import typer
 
 from vitzoo.cli.options import class_names, usable_device
 from vitzoo.errors import ImageError, SpecError
+from vitzoo.registry.describe import no_classes
 
 if TYPE_CHECKING:
     from vitzoo.publish.dialect import ViT
@@ -98,7 +99,7 @@ def _create(model: str, img_size: int | None, device: str) -> "ViT":
 
 def _labels(vit: "ViT", path: Path | None) -> tuple[str, ...]:
     if vit.num_classes == 0:
-        raise SpecError("these weights have no classifier: they give features; choose fine-tuned ones (vitzoo list)")
+        raise SpecError(no_classes(vit.spec))
     if path is None:
         return vit.labels or tuple(f"class {i}" for i in range(vit.num_classes))
     names = class_names(path)

@@ -19,6 +19,7 @@ from vitzoo.data.readable import readable
 from vitzoo.errors import DataError, SpecError
 from vitzoo.evaluation.predict import outputs
 from vitzoo.publish.dialect import ViT, create
+from vitzoo.registry.describe import no_classes
 
 BINS = 15  # of the calibration error (Guo et al. 2017, https://arxiv.org/abs/1706.04599, section 5)
 SYNSET = re.compile(r"n[0-9]{8}")
@@ -195,7 +196,7 @@ def measure(
 def _names(vit: ViT, labels: Sequence[str] | None) -> tuple[str, ...]:
     """The names of the model's classes."""
     if vit.num_classes == 0:
-        raise SpecError("this model has no classifier: it gives features; evaluate a fine-tuned one")
+        raise SpecError(no_classes(vit.spec))
     names = tuple(labels) if labels is not None else vit.labels
     if names is None:
         raise SpecError(f"the model does not know the names of its {vit.num_classes} classes; give labels")

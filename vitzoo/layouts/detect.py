@@ -291,7 +291,7 @@ def _fields(shown: Shown, hints: Mapping[str, Any], fallback: Any) -> dict[str, 
         else RelPos.BLOCK
         if f"{block}attn.rel_pos.grid" in shown
         else RelPos.NONE,
-        **_head(shown, dim),
+        **_head(shown, dim, hints),
     }
     if "pool.fc1.weight" in shown:
         width = joined["pool.fc1.weight"][0]
@@ -331,13 +331,20 @@ def _impossible(name: str, value: Any, fields: Mapping[str, Any]) -> bool:
     return False
 
 
-def _head(shown: Shown, dim: int) -> dict[str, Any]:
+def _head(shown: Shown, dim: int, hints: Mapping[str, Any]) -> dict[str, Any]:
     fields: dict[str, Any] = {"head": Head.LINEAR, "num_classes": 0}
     if "head.fc.weight" in shown:
         classes, width = shown.joined["head.fc.weight"]
         fields |= {"num_classes": classes, "head_bias": "head.fc.bias" in shown}
         if width == 2 * dim:
             fields["pool"] = Pool.CLS_AVG
+    if "head.proj.weight" in shown:
+        out_dim, _ = shown.joined["head.proj.weight"]
+        # Some layouts have one name for both: a classifier has a bias, in all that was published.
+        told = hints.get("head") == Head.PROJECTION and hints.get("out_dim") == out_dim
+        if told or not ("head.fc.weight" in shown and "head.fc.bias" in shown):
+            fields |= {"head": Head.PROJECTION, "out_dim": out_dim, "num_classes": 0}
+            fields["head_bias"] = "head.proj.bias" in shown
     if "head.pre_logits.weight" in shown:
         fields["head"] = Head.PRE_LOGITS
     if "head.fc_dist.weight" in shown:

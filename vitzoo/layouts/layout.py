@@ -24,6 +24,7 @@ SIZES = frozenset(
         "num_heads",
         "mlp_dim",
         "num_classes",
+        "out_dim",
         "drop_path_rate",
         "drop_remainder",
     }

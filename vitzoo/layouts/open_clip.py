@@ -3,7 +3,7 @@
 A file holds the whole model, or the tower alone; the tower alone is written.
 """
 
-from vitzoo.layouts.layout import ANY, Layout
+from vitzoo.layouts.layout import ANY, Implications, Layout
 from vitzoo.layouts.rules import Drop, Join, Piece, Rule, Table, Zeros, inside, module, positions, same
 from vitzoo.layouts.timm import tables as timm
 from vitzoo.spec import Activation, FinalNorm, Head, Pool, PosEmbed, PosPrefix, Resample, Rope, RopeKind
@@ -42,8 +42,8 @@ TOWER: Table = (
     *module(f"{BLOCK}.mlp.c_proj", f"{OWN}.mlp.fc2"),
     same(f"{BLOCK}.ls_2.gamma", f"{OWN}.ls2.gamma"),
     *module("ln_post", "norm"),
-    same("proj", "head.fc.weight", "d classes -> classes d"),
-    Join((Zeros(),), (Piece("head.fc.bias"),)),
+    same("proj", "head.proj.weight", "d out_dim -> out_dim d"),
+    Join((Zeros(),), (Piece("head.proj.bias"),)),
     *TEXT,
 )
 POOL: Table = (
@@ -63,8 +63,10 @@ HOLDS = {
     "norm_eps": (1e-5,),
     "norm_pre": ANY,
     "layer_scale": ANY,
+    "head": (Head.PROJECTION, Head.LINEAR),
     "head_bias": ANY,
 }
+NO_CLASSES: Implications = (({"head": Head.LINEAR}, {"num_classes": (0,)}),)
 PE_HOLDS = {
     **HOLDS,
     "pos_embed": (PosEmbed.LEARNED, PosEmbed.NONE),
@@ -88,11 +90,11 @@ def timm_tower(table: Layout, projected: bool) -> Layout:
     rules = inside("trunk.", (rule for rule in table.rules if not (projected and has_head(rule))))
     return Layout(
         f"open_clip_{table.name}{'_projected' if projected else ''}",
-        (*rules, *(module("head.proj", "head.fc") if projected else ()), *TEXT),
-        holds={**table.holds, "head": (Head.LINEAR,), "head_bias": ANY if projected else (True,)},
+        (*rules, *(module("head.proj", "head.proj") if projected else ()), *TEXT),
+        holds={**table.holds, "head": (Head.PROJECTION, Head.LINEAR), "head_bias": ANY if projected else (True,)},
         origin="open_clip/timm_model.py, class TimmModel",
         suffix=".pt",
-        implies=table.implies,
+        implies=(*table.implies, *NO_CLASSES),
         scopes=("visual.",),
     )
 
@@ -109,6 +111,7 @@ LAYOUTS = (
         },
         origin="open_clip/transformer.py, class VisionTransformer; openai/CLIP clip/model.py",
         suffix=".pt",
+        implies=NO_CLASSES,
         scopes=("visual.",),
     ),
     Layout(
@@ -124,6 +127,7 @@ LAYOUTS = (
         origin="facebookresearch/perception_models core/vision_encoder/{pe,rope}.py",
         suffix=".pt",
         resample=Resample.PE,
+        implies=NO_CLASSES,
         scopes=("visual.",),
     ),
     Layout(
@@ -140,6 +144,7 @@ LAYOUTS = (
         origin="facebookresearch/perception_models core/vision_encoder/{pe,rope}.py, use_cls_token=False",
         suffix=".pt",
         resample=Resample.PE,
+        implies=NO_CLASSES,
         scopes=("visual.",),
     ),
     *(timm_tower(table, projected) for table in timm.LAYOUTS for projected in (True, False)),

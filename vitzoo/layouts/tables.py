@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Sequence
+from dataclasses import replace
 
 from vitzoo.errors import LayoutError
 from vitzoo.layouts import big_vision, google, meta, moco, open_clip, openmmlab, torchvision
@@ -18,6 +19,12 @@ NATIVE = Layout(
     holds=dict.fromkeys(ViTSpec.model_fields, ANY),
     origin="docs/registry.md",
 )
+
+BEFORE = {"head.proj.weight": "head.fc.weight", "head.proj.bias": "head.fc.bias"}
+"""Tensors that the first native format had under another name."""
+
+NATIVES = {1: replace(NATIVE, rules=tuple(same(BEFORE.get(name, name), name) for name in NAMES)), 2: NATIVE}
+"""The layout of native files in each format."""
 
 LAYOUTS: dict[str, Layout] = {
     layout.name: layout

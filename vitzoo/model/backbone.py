@@ -203,14 +203,14 @@ class Backbone(nn.Module):
         return self.final_norm(x)
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Tokens -> logits (batch, num_classes), or the features before the classifier (batch, pooled_dim)."""
+        """Tokens -> what `forward` gives, or the features before the head's last layer (batch, pooled_dim)."""
         x = self.pool(x)
         if self.spec.final_norm is FinalNorm.POOLED:
             x = self.norm(x)
         return self.head.features(x) if pre_logits else self.head(x)  # type: ignore[no-any-return, operator]
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, in_chans, height, width) -> logits (batch, num_classes).
+        """(batch, in_chans, height, width) -> logits (batch, num_classes), or an embedding (batch, out_dim).
 
         Any height and width that the patch divides will do; the position table is resampled for them.
         """

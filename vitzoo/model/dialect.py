@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from vitzoo.errors import SpecError
 from vitzoo.model.backbone import Backbone
-from vitzoo.model.head import HEADS
+from vitzoo.model.head import HEADS, LAST
 from vitzoo.model.init import init_weights
 from vitzoo.model.pool import POOLS
 from vitzoo.model.position import Place, RelPosTable
@@ -35,6 +35,7 @@ class TimmDialect(Backbone):
 
     @property
     def num_classes(self) -> int:
+        """0 without a classifier, also where the head is a projection, whose width timm calls num_classes."""
         return self.spec.num_classes
 
     @property
@@ -48,7 +49,7 @@ class TimmDialect(Backbone):
     @property
     def pretrained_cfg(self) -> dict[str, Any]:
         """What `timm.data.resolve_data_config` reads."""
-        heads = [f"head.{name}" for name, module in self.head.named_children() if name.startswith("fc")]
+        heads = [f"head.{name}" for name, _ in self.head.named_children() if name in LAST]
         return {
             "input_size": (self.spec.in_chans, *self.spec.img_size),
             "num_classes": self.spec.num_classes,
@@ -173,21 +174,26 @@ class TimmDialect(Backbone):
         return sorted(i % depth for i in chosen)
 
     def get_classifier(self) -> nn.Module | tuple[nn.Module, ...]:
-        """The last linear layer; a pair for a distilled head."""
-        found = tuple(module for name, module in self.head.named_children() if name.startswith("fc"))
+        """The last linear layer, the projection too; a pair for a distilled head."""
+        found = tuple(module for name, module in self.head.named_children() if name in LAST)
         return found[0] if len(found) == 1 else found
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """A new, zero classifier for `num_classes` (0 for none), and another pool if one is named."""
-        spec = self.spec.replace(num_classes=num_classes, **({"pool": global_pool} if global_pool else {}))
+        """A new, zero classifier for `num_classes` (0 for none), and another pool if one is named.
+
+        It takes the place of a projection, too.
+        """
+        head = Head.LINEAR if self.spec.head is Head.PROJECTION else self.spec.head
+        changes = {"num_classes": num_classes, "head": head} | ({"pool": global_pool} if global_pool else {})
+        spec = self.spec.replace(**changes)
         if spec.final_norm is FinalNorm.POOLED and spec.pooled_dim != self.spec.pooled_dim:
             raise SpecError(f"the final norm is {self.spec.pooled_dim} wide and does not fit pool '{spec.pool}'")
         like = next(self.parameters())
-        head = HEADS[spec.head](spec)
-        init_weights(head)
+        new = HEADS[spec.head](spec)
+        init_weights(new)
         kept = {key: value for key, value in self.head.state_dict().items() if key.startswith("pre_logits")}
-        head.load_state_dict({**head.state_dict(), **kept})
-        self.head = head.to(like.device, like.dtype)
+        new.load_state_dict({**new.state_dict(), **kept})
+        self.head = new.to(like.device, like.dtype)
         if spec.pool is not self.spec.pool:
             pool = POOLS[spec.pool](spec)
             init_weights(pool)

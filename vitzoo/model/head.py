@@ -1,4 +1,4 @@
-"""From the pooled vector to the logits. `features` is what `forward_head(pre_logits=True)` returns."""
+"""From the pooled vector to the logits or the embedding. `features` is what `forward_head(pre_logits=True)` returns."""
 
 import torch
 from torch import Tensor, nn
@@ -51,8 +51,28 @@ class DistilledHead(nn.Module):
         return (self.fc(x[:, 0]) + self.fc_dist(x[:, 1])) / 2  # type: ignore[no-any-return]
 
 
+class ProjectionHead(nn.Module):
+    """One linear layer to an embedding of out_dim, which is compared with others and names no class (CLIP)."""
+
+    def __init__(self, spec: ViTSpec) -> None:
+        super().__init__()
+        assert spec.out_dim is not None
+        self.proj = Linear(spec.pooled_dim, spec.out_dim, bias=spec.head_bias)
+
+    def features(self, x: Tensor) -> Tensor:
+        return x
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, pooled_dim) -> (batch, out_dim)."""
+        return self.proj(x)  # type: ignore[no-any-return]
+
+
+LAST = ("fc", "fc_dist", "proj")
+"""The layers that give the answer, by their names in a head."""
+
 HEADS: dict[Head, type[nn.Module]] = {
     Head.LINEAR: LinearHead,
     Head.PRE_LOGITS: PreLogitsHead,
     Head.DISTILLED: DistilledHead,
+    Head.PROJECTION: ProjectionHead,
 }

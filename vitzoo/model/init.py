@@ -23,47 +23,62 @@ def init_weights(model: nn.Module, generator: torch.Generator | int | None = Non
     if isinstance(generator, int):
         generator = torch.Generator(next(model.parameters()).device).manual_seed(generator)
     for name, module in model.named_modules():
-        last = name.rpartition(".")[2]
-        match module:
-            case nn.Conv2d():
-                lecun_normal_(module.weight, generator)
-                zero_(module.bias)
-            case Linear() if last in ("fc", "fc_dist"):
-                zero_(module.weight, module.bias)
-            case Linear() if last == "pre_logits":
-                lecun_normal_(module.weight, generator)
-                zero_(module.bias)
-            case Attention():
-                # The fused weight holds three square or nearly square layers: each gets its own bounds.
-                for part in torch.split(module.qkv.weight, list(module.split)):
-                    nn.init.xavier_uniform_(part, generator=generator)
-            case Rotary():
-                init_rotary_(module, generator)
-            case RelPosTable():
-                zero_(module.grid, module.prefix)
-            case Linear():
-                if last != "qkv":
-                    for part in module.weight.chunk(2 if last == "kv" else 1):
-                        nn.init.xavier_uniform_(part, generator=generator)
-                if module.bias is not None:
-                    normal_bias_ = zero_ if last in ("qkv", "q", "kv", "proj") else bias_normal_
-                    normal_bias_(module.bias, generator=generator)
-            case LayerNorm() | RMSNorm():
-                nn.init.ones_(module.weight)
-                zero_(getattr(module, "bias", None))
-            case LayerScale():
-                nn.init.constant_(module.gamma, module.init)
+        init_module_(module, name.rpartition(".")[2], generator)
     for name, parameter in model.named_parameters():
-        if name == "cls_token":
-            zero_(parameter)
-        elif name in ("dist_token", "reg_tokens", "pos_embed.grid", "pos_embed.prefix"):
-            parameter.normal_(std=0.02, generator=generator)
-        elif name.rpartition(".")[2] == "probe":
-            nn.init.xavier_uniform_(parameter, generator=generator)
-        elif name.rpartition(".")[2] in LAMBDA_VECTORS:
-            parameter.normal_(std=0.1, generator=generator)
-        elif name.rpartition(".")[2] in ("lambda_a", "lambda_b"):
-            zero_(parameter)
+        init_parameter_(parameter, name, generator)
+
+
+def init_module_(module: nn.Module, name: str, generator: torch.Generator | None) -> None:
+    """Fill the parameters of one module, which its parent calls `name`."""
+    match module:
+        case nn.Conv2d():
+            lecun_normal_(module.weight, generator)
+            zero_(module.bias)
+        case Linear():
+            init_linear_(module, name, generator)
+        case Attention():
+            # The fused weight holds three square or nearly square layers: each gets its own bounds.
+            for part in torch.split(module.qkv.weight, list(module.split)):
+                nn.init.xavier_uniform_(part, generator=generator)
+        case Rotary():
+            init_rotary_(module, generator)
+        case RelPosTable():
+            zero_(module.grid, module.prefix)
+        case LayerNorm() | RMSNorm():
+            nn.init.ones_(module.weight)
+            zero_(getattr(module, "bias", None))
+        case LayerScale():
+            nn.init.constant_(module.gamma, module.init)
+
+
+def init_linear_(layer: Linear, name: str, generator: torch.Generator | None) -> None:
+    """Fill a linear layer; the weight of `qkv` is filled with its attention."""
+    if name in ("fc", "fc_dist"):
+        zero_(layer.weight, layer.bias)
+        return
+    if name == "pre_logits":
+        lecun_normal_(layer.weight, generator)
+        zero_(layer.bias)
+        return
+    if name != "qkv":
+        for part in layer.weight.chunk(2 if name == "kv" else 1):
+            nn.init.xavier_uniform_(part, generator=generator)
+    if layer.bias is not None:
+        normal_bias_ = zero_ if name in ("qkv", "q", "kv", "proj") else bias_normal_
+        normal_bias_(layer.bias, generator=generator)
+
+
+def init_parameter_(parameter: Tensor, name: str, generator: torch.Generator | None) -> None:
+    """Fill a parameter that stands in no layer of its own, by its name in the model."""
+    last = name.rpartition(".")[2]
+    if name == "cls_token" or last in ("lambda_a", "lambda_b"):
+        zero_(parameter)
+    elif name in ("dist_token", "reg_tokens", "pos_embed.grid", "pos_embed.prefix"):
+        parameter.normal_(std=0.02, generator=generator)
+    elif last == "probe":
+        nn.init.xavier_uniform_(parameter, generator=generator)
+    elif last in LAMBDA_VECTORS:
+        parameter.normal_(std=0.1, generator=generator)
 
 
 def init_rotary_(rotary: Rotary, generator: torch.Generator | None) -> None:

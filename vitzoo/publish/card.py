@@ -29,7 +29,7 @@ LIBRARIES = {"vitzoo": "vitzoo", "huggingface": "transformers", "timm": "timm"}
 """From the layouts that the hub's readers know to the library that reads each, as the hub names it."""
 
 LICENSE_PAGES = {"dinov3-license": "https://ai.meta.com/resources/models-and-libraries/dinov3-license"}
-SIZES = ("img_size", "patch_size", "in_chans", "hidden_dim", "depth", "num_heads", "mlp_dim", "num_classes")
+SIZES = ("img_size", "patch_size", "in_chans", "hidden_dim", "depth", "num_heads", "mlp_dim", "num_classes", "out_dim")
 LENGTHS = ("img_size", "patch_size", "ref_grid")
 MOST_NAMES = 20
 MOST_TENSORS = 8
@@ -134,6 +134,11 @@ def _summary(model: TimmDialect) -> str:
         f"{count_parameters(spec) / 1e6:,.2f} million parameters "
         f"and {count_macs(spec) / 1e9:,.2f} billion multiply-adds."
     )
+    if spec.out_dim is not None:
+        text += (
+            f" It gives an embedding of {spec.out_dim} numbers, which is compared with those of other pictures or of "
+            "the texts that its partner was trained with (zero-shot classification)."
+        )
     if names is not None:
         more = f" and {len(names) - MOST_NAMES:,} more" if len(names) > MOST_NAMES else ""
         text += f" It knows {len(names):,} classes: {', '.join(names[:MOST_NAMES])}{more}."
@@ -187,7 +192,7 @@ def _fields(spec: ViTSpec) -> str:
     rows = [
         (f"`{name}`", _value(name, values[name]))
         for name, about in type(spec).model_fields.items()
-        if name in SIZES or getattr(spec, name) != about.default
+        if (name in SIZES or getattr(spec, name) != about.default) and values[name] is not None
     ]
     return "\n".join(table(("field", "value"), rows))
 

@@ -25,9 +25,8 @@ class Place:
 
 
 def task_of(model: TimmDialect) -> str:
-    """As the hub calls it. A head without bias whose outputs have no names is a projection (CLIP)."""
-    classifies = model.num_classes > 0 and (model.labels is not None or model.spec.head_bias)
-    return "image-classification" if classifies else "image-feature-extraction"
+    """As the hub calls it."""
+    return "image-classification" if model.num_classes else "image-feature-extraction"
 
 
 def _use_vitzoo(model: TimmDialect, place: Place, folder: Path) -> Iterator[str]:
@@ -78,7 +77,7 @@ def _random(spec: ViTSpec) -> str:
 
 def _answer(model: TimmDialect, call: str, names: str) -> Iterator[str]:
     if task_of(model) != "image-classification":
-        yield f"features = {call}"
+        yield f"{'features' if model.spec.out_dim is None else 'embedding'} = {call}"
     elif model.labels is None:
         yield f"print({call}.argmax().item())"
     else:

@@ -69,6 +69,17 @@ def info(name: str) -> Info:
     return Info(full, registry.entry_spec(full), registry.weights_entry(full), tags)
 
 
+def no_classes(spec: ViTSpec) -> str:
+    """What a model without a classifier is for, and what to use instead."""
+    what = f"gives a {spec.output} of a picture, for search and comparison, and names no class"
+    if spec.head is Head.PROJECTION:
+        what = f"gives a {spec.output} of a picture, which is compared with those of other pictures or of texts"
+    return (
+        f"this model has no classifier: it {what}; choose weights that were trained on classes "
+        "(`vitzoo list '*ft_in1k*'`), or make a classifier of it with `vitzoo finetune`"
+    )
+
+
 def count_macs(spec: ViTSpec, batch: int = 1) -> int:
     """Multiply-adds of all matrix products of one forward pass, attention's own included."""
     tokens, dim = spec.num_patches + spec.num_prefix_tokens, spec.hidden_dim
@@ -82,7 +93,7 @@ def count_macs(spec: ViTSpec, batch: int = 1) -> int:
         keys = spec.num_patches + (spec.num_prefix_tokens if spec.pool_prefix else 0)
         once = dim * dim  # the one query is projected once a batch
         pool = dim * dim * (1 + 2 * keys) + 2 * keys * dim + 2 * dim * (spec.pool_mlp_dim or spec.mlp_dim)
-    head = spec.pooled_dim * spec.num_classes * (2 if spec.head is Head.DISTILLED else 1)
+    head = spec.pooled_dim * (spec.num_classes or spec.out_dim or 0) * (2 if spec.head is Head.DISTILLED else 1)
     if spec.head is Head.PRE_LOGITS:
         head += spec.pooled_dim**2
     if spec.pool is Pool.NONE:
@@ -113,4 +124,6 @@ def stages(spec: ViTSpec) -> list[Stage]:
         result.append(Stage("pre-logits (tanh)", str(spec.pooled_dim)))
     if spec.num_classes:
         result.append(Stage("logits", str(spec.num_classes)))
+    if spec.out_dim:
+        result.append(Stage("projection", spec.output))
     return result

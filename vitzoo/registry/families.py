@@ -213,7 +213,9 @@ def _completed(written: Written, fields: Fields, model: Entry) -> Entry:
     stated, classes = fields.pop("params", None), label_sets.count(fields.get("labels"))
     changed = fields.get("spec") or {}
     if classes is not None and isinstance(changed, Mapping) and "num_classes" not in changed:
-        changed = {**changed, "num_classes": classes}
+        # Weights whose classes have names have a classifier, in the place of their model's projection.
+        classifier = {"head": "linear", "out_dim": None} if model.spec["out_dim"] is not None else {}
+        changed = {**classifier, **changed, "num_classes": classes}
     whole = merge(model.spec, changed) if isinstance(changed, Mapping) else model.spec
     spec = checked(ViTSpec.parse, whole, written.where)
     params, plain = count_parameters(spec), spec.model_dump(mode="json")

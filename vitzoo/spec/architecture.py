@@ -4,6 +4,7 @@ Nothing here imports torch. Every spec refuses unknown fields, so a misspelt fie
 a native file's metadata or in a call is an error and never a default.
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
@@ -15,6 +16,7 @@ from pydantic import (
     model_validator,
 )
 
+from vitzoo.errors import SpecError
 from vitzoo.spec.base import Frozen, Size
 
 
@@ -113,6 +115,7 @@ class Head(StrEnum):
     LINEAR = "linear"
     PRE_LOGITS = "pre_logits"  # a tanh layer of width hidden_dim before the classifier (ViT, section 3.1)
     DISTILLED = "distilled"  # two classifiers whose logits are averaged (DeiT, section 4)
+    PROJECTION = "projection"  # one layer to an embedding of out_dim, which is compared with others (CLIP)
 
 
 class Rope(Frozen):
@@ -194,8 +197,19 @@ class ViTSpec(Frozen):
     pool_mlp_dim: PositiveInt | None = Field(None, description="width of the MLP of pool map; mlp_dim if not given")
     head: Head = Head.LINEAR
     head_bias: bool = True
-    num_classes: NonNegativeInt = Field(1000, description="0 leaves the classifier out: the model returns features")
+    num_classes: NonNegativeInt = Field(
+        1000, description="0 leaves the classifier out: the model returns features; 0 where the head is a projection"
+    )
+    out_dim: PositiveInt | None = Field(None, description="width of the embedding that head 'projection' gives")
     drop_path_rate: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _projected(cls, data: Any) -> Any:
+        """A projection has no classes, without that being said."""
+        if isinstance(data, Mapping) and data.get("head") == Head.PROJECTION:
+            return {"num_classes": 0, **data}
+        return data
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -221,6 +235,15 @@ class ViTSpec(Frozen):
         if (self.head is Head.DISTILLED) != (self.pool is Pool.CLS_DIST):
             raise ValueError(
                 f"head 'distilled' and pool 'cls_dist' belong together, found head '{self.head}' and pool '{self.pool}'"
+            )
+        if self.head is Head.PROJECTION and self.num_classes:
+            raise ValueError(
+                f"head 'projection' gives an embedding and no classes, found num_classes {self.num_classes}; "
+                "leave it out, or use head 'linear'"
+            )
+        if (self.head is Head.PROJECTION) != (self.out_dim is not None):
+            raise ValueError(
+                f"head 'projection' and out_dim belong together, found head '{self.head}' and out_dim {self.out_dim}"
             )
         self._check_attention()
         return self
@@ -287,8 +310,37 @@ class ViTSpec(Frozen):
         """Width of the pooled features."""
         return self.hidden_dim * (2 if self.pool is Pool.CLS_AVG else 1)
 
+    @property
+    def output(self) -> str:
+        """What the model gives for a picture, in words."""
+        if self.num_classes:
+            return f"{self.num_classes} classes"
+        return f"{self.out_dim}-d embedding" if self.out_dim else f"{self.pooled_dim}-d features"
+
+    @property
+    def output_dim(self) -> int:
+        """Width of what the model gives: of the logits, of the embedding, or of the pooled features."""
+        return self.num_classes or self.out_dim or self.pooled_dim
+
     def replace(self, **changes: Any) -> Self:
-        """A copy with some fields changed, checked like a new one; unknown fields and bad values are a SpecError."""
+        """A copy with some fields changed, checked like a new one; unknown fields and bad values are a SpecError.
+
+        Another number of classes than a projection's none, 0 too, puts a linear head in its place; another head than a
+        projection has no out_dim.
+        """
         if not changes:
             return self
-        return type(self).parse({**self.model_dump(), **changes}, "spec")
+        fields = self.model_dump()
+        if self.head is Head.PROJECTION:
+            if "num_classes" in changes and "head" not in changes:
+                if changes["num_classes"] == self.out_dim:
+                    raise SpecError(
+                        f"the head is a projection to {self.out_dim} dimensions, which are no classes: leave "
+                        f"num_classes out for the embedding, or give head='linear' as well for a new classifier"
+                    )
+                changes["head"] = Head.LINEAR
+            if changes.get("head", Head.PROJECTION) != Head.PROJECTION:
+                fields["out_dim"] = None
+        elif changes.get("head") == Head.PROJECTION:
+            fields["num_classes"] = 0
+        return type(self).parse({**fields, **changes}, "spec")

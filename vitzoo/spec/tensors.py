@@ -163,6 +163,7 @@ TABLE: tuple[Native, ...] = (
     *_linear("pool.fc2", DIM, "pool_mlp", pool=Pool.MAP),
     *_linear("head.fc", "num_classes", "pooled_dim", {"head_bias": True}, num_classes=SOME),
     *_linear("head.fc_dist", "num_classes", "pooled_dim", {"head_bias": True}, num_classes=SOME, head=Head.DISTILLED),
+    *_linear("head.proj", "out_dim", "pooled_dim", {"head_bias": True}, head=Head.PROJECTION),
     *_linear("head.pre_logits", "pooled_dim", "pooled_dim", head=Head.PRE_LOGITS),
 )
 
@@ -260,6 +261,7 @@ def known_sizes(spec: ViTSpec, block: int) -> dict[str, int]:
         "pooled_tokens": spec.pooled_dim // spec.hidden_dim,
         "pool_mlp": spec.pool_mlp_dim or spec.mlp_dim,
         "num_classes": spec.num_classes,
+        "out_dim": spec.out_dim or 0,
     }
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vitzoo.errors import LayoutError, SpecError
-from vitzoo.spec import ViTSpec
+from vitzoo.spec import Head, ViTSpec
 
 Fields = dict[str, Any]
 ACT = {"gelu": "gelu", "gelu_pytorch_tanh": "gelu_tanh", "quick_gelu": "quick_gelu", "silu": "silu"}
@@ -296,7 +296,10 @@ def spec_fields(config: Mapping[str, Any]) -> Fields:
         )
     task = kind.tasks[architecture]
     fields |= task.fields
-    fields["num_classes"] = 0 if task.counted is None else COUNTS[task.counted](config if task.nested else full)
+    count = 0 if task.counted is None else COUNTS[task.counted](config if task.nested else full)
+    projected = task.counted == "projection_dim"
+    fields |= {"head": Head.PROJECTION} if projected else {}
+    fields |= {"num_classes": 0 if projected else count, "out_dim": count if projected else None}
     sizes = [pair(fields[key]) for key in ("img_size", "patch_size")]
     fields["drop_remainder"] = any(size % patch for size, patch in zip(*sizes, strict=True))
     return fields
@@ -361,7 +364,7 @@ def _names(spec: ViTSpec, labels: Sequence[str] | None) -> Fields:
 
 OUTPUTS: dict[str, Callable[[ViTSpec, Sequence[str] | None], Fields]] = {
     "id2label": _names,
-    "projection_dim": lambda spec, labels: {"projection_dim": spec.num_classes},
+    "projection_dim": lambda spec, labels: {"projection_dim": spec.out_dim},
 }
 """What a class with outputs says of them, by the key that counts them: the way back of `COUNTS`."""
 

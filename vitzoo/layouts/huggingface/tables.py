@@ -223,7 +223,7 @@ CLIP: Table = (
     same("embeddings.class_embedding", "cls_token", "d -> 1 d"),
     same("embeddings.patch_embedding.weight", "patch_embed.proj.weight"),
     *module("pre_layrnorm", "norm_pre"),  # transformers' own spelling
-    same(f"{OUTSIDE}visual_projection.weight", "head.fc.weight", head_bias=False),
+    same(f"{OUTSIDE}visual_projection.weight", "head.proj.weight", head_bias=False),
 )
 MAP: Table = (
     same("head.probe", "pool.probe", TOKEN),
@@ -385,8 +385,10 @@ LAYOUTS: tuple[Layout, ...] = (
             "patch_bias": (False,),
             "norm_pre": (True,),
             "final_norm": (FinalNorm.POOLED, FinalNorm.TOKENS),
+            "head": (Head.PROJECTION, Head.LINEAR),
             "head_bias": ANY,
         },
+        implies=(({"head": Head.LINEAR}, {"num_classes": (0,)}),),
         origin="transformers/models/clip",
         resample=Resample.HUGGINGFACE,
         scopes=("vision_model.",),

@@ -107,6 +107,9 @@ POOLS = {Pool.CLS: "token", Pool.CLS_DIST: "token", Pool.AVG: "avg", Pool.MAP: "
 POOL_NAMES = {"token": Pool.CLS, "avg": Pool.AVG, "map": Pool.MAP, "": Pool.NONE}
 ROPE_TYPES = {"cat": RopeKind.AXIAL, "dinov3": RopeKind.DINOV3, "mixed": RopeKind.MIXED}
 
+OURS = "vitzoo"
+"""A key that timm does not read: it has no word for a head whose outputs are no classes."""
+
 # timm's argument -> the field of the spec that it is.
 SIZES = {
     "img_size": "img_size",
@@ -172,7 +175,7 @@ def config(
     Raises:
         LayoutError: no entrypoint of timm has all that JSON cannot say.
     """
-    base = _base(spec, layout)
+    base, outputs = _base(spec, layout), spec.num_classes or spec.out_dim or 0
     channels = range(spec.in_chans)
     mean, std = (
         list(values) if len(values) == spec.in_chans else [sum(values) / len(values) for _ in channels]
@@ -188,19 +191,19 @@ def config(
         "crop_mode": preprocessing.crop_mode.value,
         "mean": mean,
         "std": std,
-        "num_classes": spec.num_classes,
+        "num_classes": outputs,
         "pool_size": None,
         "first_conv": "patch_embed.proj",
         "classifier": ["head", "head_dist"] if spec.dist_token else "head",
     }
     return {
         "architecture": base.architecture,
-        "num_classes": spec.num_classes,
+        "num_classes": outputs,
         "num_features": spec.hidden_dim,
         "global_pool": POOLS[spec.pool],
         "model_args": {**_arguments(spec, layout), **base.args},
         "pretrained_cfg": pretrained | ({"label_names": list(labels)} if labels else {}),
-    }
+    } | ({OURS: {"head": Head.PROJECTION.value}} if spec.head is Head.PROJECTION else {})
 
 
 def _base(spec: ViTSpec, layout: str) -> Base:
@@ -238,6 +241,7 @@ def _arguments(spec: ViTSpec, layout: str) -> dict[str, Any]:
 
 def _fields(spec: ViTSpec, arguments: Mapping[str, str]) -> dict[str, Any]:
     values = spec.model_dump(mode="json")
+    values["num_classes"] = spec.num_classes or spec.out_dim or 0
     return {argument: values[name] for argument, name in arguments.items()}
 
 
@@ -337,6 +341,8 @@ def spec_fields(config: Mapping[str, Any]) -> dict[str, Any]:
         distilled = "distilled" in config["architecture"]
         fields |= {"pool": Pool.CLS_DIST, "head": Head.DISTILLED} if distilled else {"pool": POOL_NAMES[pool]}
     fields |= _fixed(fields["architecture"], args)
+    if (config.get(OURS) or {}).get("head") == Head.PROJECTION and "num_classes" in fields:
+        fields |= {"head": Head.PROJECTION, "out_dim": fields["num_classes"], "num_classes": 0}
     return fields | _composed(args, fields)
 
 

@@ -32,7 +32,8 @@ TOKEN = "1 n d -> n d"
 SEQUENTIAL: dict[str, Any] = {"block": (BlockKind.PRE_NORM, BlockKind.POST_NORM)}
 IN_PARALLEL: dict[str, Any] = {"block": BlockKind.PARALLEL}
 
-CLASSIFIER: Table = module("head", "head.fc")
+# timm calls the width of an embedding num_classes, too.
+CLASSIFIER: Table = (*module("head", "head.fc"), *module("head", "head.proj"))
 COMMON: Table = (
     same("cls_token", "cls_token", TOKEN),
     same("reg_token", "reg_tokens", TOKEN),
@@ -193,6 +194,7 @@ EVERYWHERE = {
     "act": ANY,
     "pool": (Pool.CLS, Pool.AVG, Pool.MAP, Pool.NONE),
     "patch_bias": ANY,
+    "head": (Head.LINEAR, Head.PROJECTION),
 }
 EVA_HOLDS = {
     **EVERYWHERE,
@@ -226,7 +228,7 @@ VIT_HOLDS = {
     "mlp_out_bias": ANY,
     "pool": (Pool.CLS, Pool.AVG, Pool.MAP, Pool.CLS_DIST, Pool.NONE),
     "pool_prefix": ANY,
-    "head": (Head.LINEAR, Head.DISTILLED),
+    "head": (Head.LINEAR, Head.DISTILLED, Head.PROJECTION),
 }
 
 IN_SEQUENCE = (BlockKind.PRE_NORM, BlockKind.POST_NORM)

@@ -1,7 +1,7 @@
 """From a checkpoint in one layout to a file or folder in another, tensor by tensor."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import count
 from pathlib import Path
@@ -98,11 +98,7 @@ def convert(
     drop = [name for name in drop if name in ViTSpec.model_fields]
     reading = Reading(streamed=True, wrapper=wrapper, drop=tensors_left)
     found = identified(source, fields, source_layout, like, reading, prefix=prefix)
-    if found.changes:
-        raise SpecError(
-            f"converting does not change a model, and {', '.join(found.changes)} would; "
-            "create it with these fields, then save it"
-        )
+    _refuse(found.changes)
     tensors = found.tensors()
     export = Export.planned(layout, found.spec, found.about, drop)
     rows, done = tuple(_rows(tensors, export)), count(1)
@@ -119,6 +115,13 @@ def convert(
         {str(path): _sha256(path) for place in (found.file.path, written) for path in _files(place)},
         (*tensors.said, *found.because),
     )
+
+
+def _refuse(changes: Iterable[str]) -> None:
+    if named := ", ".join(changes):
+        raise SpecError(
+            f"converting does not change a model, and {named} would; create it with these fields, then save it"
+        )
 
 
 def _rows(tensors: NativeTensors, export: Export) -> Iterator[ConvertedRow]:

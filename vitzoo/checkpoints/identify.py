@@ -6,7 +6,7 @@ all that is known. Where these disagree among themselves they are listed and the
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vitzoo import registry
@@ -158,6 +158,7 @@ def identify(
     if like is None and beside.name is not None and registry.knows(beside.name):
         like = beside.name
     hints = {} if like is None else dict(_registered_spec(like))
+    beside = _counted(beside, hints.get("out_dim"))
     stated = _stated(given, beside)
     hints |= {**beside.fields, **{name: value for name, value in stated.items() if name != "img_size"}}
     shown = detect(file.shapes, str(file.path), tables, given.get("img_size"), prefix, **hints)
@@ -203,15 +204,13 @@ def _readings(
     for example in examples:
         fields, because = known, tuple(sources)
         if example is not None:
-            spec = _registered_spec(example)
-            if example == beside.name:
-                spec = spec.replace(**beside.fields)  # config.json names an architecture, and what is changed in it
+            # config.json names an architecture, and what is changed in it
+            spec = _registered_spec(example).replace(**(beside.fields if example == beside.name else {}))
             if not _same(known if like is None else shown.fields, spec):
                 continue
             taken = [*missing, *(["drop_remainder"] if "img_size" in missing else [])]
+            taken += ["head", "out_dim", "num_classes"] if known["num_classes"] == (spec.out_dim or -1) else []
             fields = {**known, **{name: getattr(spec, name) for name in taken}}
-            if spec.out_dim is not None and known["num_classes"] == spec.out_dim:
-                fields |= {"head": Head.PROJECTION, "out_dim": spec.out_dim, "num_classes": 0}
             because += (f"{', '.join(missing)}: as in {example}, whose tensors are alike",)
         complete = ViTSpec.parse({**fields, **shown.widths(fields["num_heads"])}, f"layout '{shown.layout.name}'")
         binding = shown.layout.bind(complete)
@@ -222,6 +221,14 @@ def _readings(
             failures.append(str(error))
             continue
         yield _Reading(shown.layout, complete, example, because)
+
+
+def _counted(beside: Beside, out_dim: int | None) -> Beside:
+    """timm's config.json counts an embedding's numbers as classes; the architecture that it names tells."""
+    if out_dim is None or beside.fields.get("num_classes") != out_dim:
+        return beside
+    projection = {"head": Head.PROJECTION, "out_dim": out_dim, "num_classes": 0}
+    return replace(beside, fields={**beside.fields, **projection})
 
 
 def _registered_spec(name: str) -> ViTSpec:

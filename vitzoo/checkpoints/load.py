@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from vitzoo.checkpoints.tensors import NativeTensors
+from vitzoo.checkpoints.tensors import NativeTensors, computes
 from vitzoo.errors import WeightsError
 from vitzoo.model import TimmDialect
 from vitzoo.model.init import init_weights
@@ -91,7 +91,7 @@ def load(
     fresh = [key for key in expected if key not in state]
     for child in sorted({key.partition(".")[0] for key in fresh}):
         module = model.get_submodule(child)
-        if device.type != "meta":
+        if computes(device):
             init_weights(module.to_empty(device=device), generator)
         state.update({key: t for key, t in model.state_dict().items() if key in fresh and key.startswith(f"{child}.")})
     for key in fresh:

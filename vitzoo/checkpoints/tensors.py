@@ -18,6 +18,11 @@ K = TypeVar("K")
 T = TypeVar("T")
 
 
+def computes(device: torch.device) -> bool:
+    """Whether tensors on a device have values; on the meta device there is nothing to read or to draw."""
+    return device.type != "meta"
+
+
 class NativeTensors:
     """The native tensors of `file`, which holds the architecture `spec` in `layout`.
 

@@ -67,7 +67,15 @@ def write_card(
         if not (folder / needed).is_file():
             raise WeightsError(f"{folder} has no {needed}; write the model there first (vitzoo.save), then its card")
     place = Place(repo, revision) if repo is not None else Place(folder.resolve().name, on_hub=False)
-    body = page(
+    body = _body(model, folder, place, layout, license, measured)
+    front = _front_matter(model, place, layout, license, measured).to_yaml()
+    with replacing(folder / "README.md") as partial:
+        ModelCard(f"---\n{front}\n---\n\n{body}").save(partial)
+    return folder / "README.md"
+
+
+def _body(model: TimmDialect, folder: Path, place: Place, layout: str, license: str, measured: Sequence[Result]) -> str:
+    return page(
         [f"# {place.name.rpartition('/')[2]}"],
         [_summary(model)],
         ["## Use"],
@@ -84,10 +92,6 @@ def write_card(
         ["## Licence"],
         [_license(model, license)],
     )
-    front = _front_matter(model, place, layout, license, measured).to_yaml()
-    with replacing(folder / "README.md") as partial:
-        ModelCard(f"---\n{front}\n---\n\n{body}").save(partial)
-    return folder / "README.md"
 
 
 def check_layout(layout: str) -> None:

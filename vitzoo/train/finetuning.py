@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch.utilities import rank_zero_only
+from peft import PeftModel
 
 from vitzoo.checkpoints.save import save
 from vitzoo.errors import TrainingError
@@ -65,12 +66,26 @@ def finetune(
     folder, machines = Path(output), Machines(devices, strategy, accelerator, num_nodes)
     recipe = _effective(recipe, overrides)
     pictures = PictureData(data, recipe, val=val, strict=strict_data, num_workers=num_workers)
+    _train(model, pictures, folder, recipe, machines, resume, checkpoint_steps)
+    return folder / "model.safetensors"
+
+
+def _train(
+    model: Model,
+    pictures: PictureData,
+    folder: Path,
+    recipe: Recipe,
+    machines: Machines,
+    resume: bool,
+    checkpoint_steps: int | None,
+) -> None:
+    """The run itself; see `finetune`."""
     seed_step(recipe.seed)
     vit = build(model, recipe, pictures.classes)
     start = origin(model, vit)
     adapted = add_lora(vit, recipe, str(start["model"])) if recipe.trainable == "lora" else None
     pictures.adapt_to(vit)
-    kind = ShardedFineTuner if strategy == FSDP else HeadTuner if cacheable(recipe) else FineTuner
+    kind = ShardedFineTuner if machines.strategy == FSDP else HeadTuner if cacheable(recipe) else FineTuner
     tuner = kind(vit, recipe, pictures.counts)
     tuner.facts = {"model": start["model"], "classes": list(pictures.classes), "counts": list(pictures.counts)}
     make_optimizer(vit, recipe)  # Lightning makes it later, when the folder is there already
@@ -89,15 +104,20 @@ def finetune(
             torch.distributed.destroy_process_group()  # the first process goes on alone and waits for nobody
         if trainer.is_global_zero:
             trained = build(model, recipe, pictures.classes) if kind is ShardedFineTuner else vit
-            _load(trained, folder / (LAST if recipe.keep == "last" else BEST))
-            if adapted is not None:
-                if not (folder / "adapter").exists():  # a run that was killed here has written it whole
-                    save_adapter(adapted, folder / "adapter")
-                trained = merge(adapted)
-            trained.about = made(trained, recipe, start, str(data))
+            trained = _best(trained, adapted, folder, recipe)
+            trained.about = made(trained, recipe, start, pictures.path)
             save(trained.cpu().eval(), folder / "model.safetensors")
             write_report(folder, trained.to(trainer.strategy.root_device), pictures)
-    return folder / "model.safetensors"
+
+
+def _best(vit: ViT, adapted: PeftModel | None, folder: Path, recipe: Recipe) -> ViT:
+    """With the weights that the recipe keeps; those of LoRA are written and merged."""
+    _load(vit, folder / (LAST if recipe.keep == "last" else BEST))
+    if adapted is None:
+        return vit
+    if not (folder / "adapter").exists():  # a run that was killed here has written it whole
+        save_adapter(adapted, folder / "adapter")
+    return merge(adapted)
 
 
 def _effective(recipe: str | os.PathLike[str] | Recipe, overrides: dict[str, Any]) -> Recipe:

@@ -130,3 +130,25 @@ def test_info_of_a_file_shows_its_load_report(run, tmp_path: Path) -> None:
     out = run("info", path).out
     assert "64x128" in out
     assert "model.safetensors (vitzoo): " in out
+
+
+def test_an_embedding_is_called_one(run) -> None:
+    assert "512-d embedding" in run("list", "clip_b16.openai").out
+    (row,) = json.loads(run("list", "clip_b16.openai", "--json").out)
+    assert (row["classes"], row["out_dim"]) == (0, 512)
+    assert "512-d embedding" in run("info", "clip_b16.openai").out
+
+
+def test_a_model_without_classes_says_what_it_is_for(run, tmp_path: Path) -> None:
+    sizes = {"img_size": 32, "patch_size": 8, "hidden_dim": 24, "depth": 1, "num_heads": 3, "mlp_dim": 40}
+    for fields, what in (
+        ({"head": "projection", "out_dim": 7}, "7-d embedding"),
+        ({"num_classes": 0}, "24-d features"),
+    ):
+        path = vitzoo.save(vitzoo.create(vitzoo.ViTSpec(**sizes, **fields)), tmp_path / what)
+        result = run("classify", CAT, "-m", path)
+        assert result.code == 2
+        assert f"it gives a {what} of a picture" in result.err
+        assert "`vitzoo list '*ft_in1k*'`" in result.err
+        assert len(result.err.strip().splitlines()) == 1
+    assert "clip_b16.openai_ft_in1k" in run("list", "*ft_in1k*").out  # the remedy

@@ -11,7 +11,6 @@ import typer
 
 from vitzoo.cli.options import class_names, usable_device
 from vitzoo.errors import ImageError, SpecError
-from vitzoo.registry.describe import no_classes
 
 if TYPE_CHECKING:
     from vitzoo.publish.dialect import ViT
@@ -99,6 +98,8 @@ def _create(model: str, img_size: int | None, device: str) -> "ViT":
 
 def _labels(vit: "ViT", path: Path | None) -> tuple[str, ...]:
     if vit.num_classes == 0:
+        from vitzoo.registry.describe import no_classes
+
         raise SpecError(no_classes(vit.spec))
     if path is None:
         return vit.labels or tuple(f"class {i}" for i in range(vit.num_classes))

@@ -11,6 +11,7 @@ import torch
 
 from vitzoo.checkpoints.identify import identified
 from vitzoo.checkpoints.save import Export
+from vitzoo.checkpoints.tensors import NativeTensors
 from vitzoo.errors import SpecError
 from vitzoo.files.read import Reading
 from vitzoo.spec import Shape, ViTSpec

@@ -83,7 +83,7 @@ def test_two_models_are_a_choice() -> None:
         assert found.prefix == "student."
         assert set(found.left) == set(behind("teacher.", "timm"))
         assert not found.strange
-    with pytest.raises(LayoutError, match="no model of layout 'timm' stands behind the prefix 'ema'"):
+    with pytest.raises(LayoutError, match=r"stands behind the prefix 'ema'; there is prefix='student\.' or"):
         view(layout, keys, "ema")
 
 

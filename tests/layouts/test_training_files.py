@@ -124,6 +124,12 @@ def test_what_stands_beside_is_named_with_a_way_that_works(tmp_path: Path) -> No
         assert told.dropped["neck.conv.weight"].startswith("left out on purpose")
 
 
+def test_an_option_that_would_do_nothing_is_refused() -> None:
+    for option in ({"wrapper": "ema"}, {"prefix": "model."}, {"drop": ["x"]}):
+        with pytest.raises(VitzooError, match="say how a file is read, and vit_nano4 is built without one"):
+            vitzoo.create("vit_nano4", **option)
+
+
 def test_whose_means_are_taken_is_said_and_chosen(tmp_path: Path) -> None:
     raw, means, path = vit(), vit(), tmp_path / "model_best.pth.tar"
     with torch.no_grad():

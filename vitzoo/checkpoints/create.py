@@ -71,6 +71,10 @@ def build(
     if isinstance(model, ViTSpec):
         built = _fresh(kind, model.replace(**changes), NEW.replace(**policy), place, generator)
     elif isinstance(reference := parse(model), Name) and reference.repo is None and not pretrained:
+        if wrapper or prefix or drop:
+            raise SpecError(
+                f"wrapper, prefix and drop say how a file is read, and {reference.name} is built without one"
+            )
         spec, about = _registered(reference.name)
         built = _fresh(kind, spec.replace(**changes), about.replace(**policy), place, generator)
     else:

@@ -73,7 +73,8 @@ def view(layout: "Layout", shapes: Mapping[str, Shape], prefix: str | None = Non
     if len(found) == 1:
         return found[0]
     if not found:
-        raise LayoutError(f"no model of layout '{layout.name}' stands behind the prefix '{prefix}'")
+        there = " or ".join(f"prefix='{one.prefix}'" for one in placements(layout, shapes))
+        raise LayoutError(f"no model of layout '{layout.name}' stands behind the prefix '{prefix}'; there is {there}")
     names = " or ".join(f"prefix='{one.prefix}'" for one in found)
     raise LayoutError(f"{len(found)} models of layout '{layout.name}' stand in the file; choose one with {names}")
 

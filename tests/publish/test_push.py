@@ -464,6 +464,17 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[LoopbackHub
         yield hub
 
 
+WRITER = f"""
+import sys
+from vitzoo.cli import main
+for name, layout in (("native", "vitzoo"), ("timm", "timm"), ("hf", "huggingface")):
+    sys.argv = ["vitzoo", "push", {BUNDLED!r}, f"org/{{name}}", "--layout", layout]
+    sys.argv += ["--results", "results.json", "--message", "First"]
+    try:
+        main()
+    except SystemExit as ended:
+        assert not ended.code
+"""
 READER = """
 import json, sys
 import torch, timm, transformers, vitzoo
@@ -481,21 +492,11 @@ def test_what_is_pushed_is_what_everyone_reads(hub: LoopbackHub, tmp_path: Path)
     """`vitzoo push` to a hub, then vitzoo, timm and transformers from it, each in a process that knows no other."""
     environment = hub.environment(tmp_path / "home", token="hf_ann")
     (tmp_path / "results.json").write_text(json.dumps(RESULTS))
-    for name, layout in (("native", "vitzoo"), ("timm", "timm"), ("hf", "huggingface")):
-        command = [
-            "push",
-            BUNDLED,
-            f"org/{name}",
-            "--layout",
-            layout,
-            "--results",
-            "results.json",
-            "--message",
-            "First",
-        ]
-        run = [sys.executable, "-c", "from vitzoo.cli import main; main()", *command]
-        done = subprocess.run(run, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True)
-        assert re.fullmatch(rf"{hub.endpoint}/org/{name}/commit/[0-9a-f]{{40}}\n", done.stdout), done.stdout
+    pushed = subprocess.run(
+        [sys.executable, "-c", WRITER], env=environment, cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    for name, line in zip(("native", "timm", "hf"), pushed.stdout.splitlines(), strict=True):
+        assert re.fullmatch(rf"{hub.endpoint}/org/{name}/commit/[0-9a-f]{{40}}", line), pushed.stdout
     model = vitzoo.create(BUNDLED, pretrained=True)
     x = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     torch.save(x, tmp_path / "x.pt")

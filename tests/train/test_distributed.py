@@ -1,18 +1,13 @@
 """Two processes on the CPU (gloo) against one, with DDP and with FSDP2; one that is lost."""
 
-import os
 import signal
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from distributed import two_processes
 from safetensors.torch import load_file
 from training import run, write_model, write_pictures
-
-HERE = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -28,31 +23,6 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def alone(data: Path, start: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run(start, data, tmp_path_factory.mktemp("alone") / "out")
-
-
-def two_processes(strategy: str, *arguments: object) -> list[subprocess.CompletedProcess[str]]:
-    """What torchrun starts, without its agent, so that a process that dies takes no other with it."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
-    shared |= {"TORCHELASTIC_RUN_ID": "test", "GROUP_RANK": "0"}
-    command = [sys.executable, str(HERE / "distributed_run.py"), strategy, *map(str, arguments)]
-    running = [
-        subprocess.Popen(
-            command,
-            env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    outputs = [process.communicate() for process in running]
-    return [
-        subprocess.CompletedProcess(command, process.returncode, *output)
-        for process, output in zip(running, outputs, strict=True)
-    ]
 
 
 @pytest.mark.proves(claim="two processes (DDP, FSDP2)", against="our own single run", tolerance="1e-5")

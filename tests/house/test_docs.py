@@ -211,7 +211,7 @@ def test_snippets_of_the_converting_page_run(tmp_path: Path, monkeypatch: pytest
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     snippets = re.findall(r"```python\n(.*?)```", (DOCS / "converting.md").read_text(encoding="utf-8"), re.DOTALL)
-    assert len(snippets) == 10
+    assert len(snippets) >= 10
     scope: dict[str, object] = {}
     for snippet in snippets:
         exec(compile(snippet, "docs/converting.md", "exec"), scope)

@@ -7,6 +7,7 @@ No module carries a public function's name, since importing it would put the mod
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from vitzoo import errors as errors
 from vitzoo.extras import extra_for
 from vitzoo.version import __version__ as __version__
 
@@ -75,14 +76,35 @@ __all__ = [
 ]
 
 
+_ELSEWHERE = {
+    "create_model": "vitzoo.create(name, pretrained=True)",
+    "create_model_and_transforms": "vitzoo.create(name, pretrained=True) and vitzoo.preprocess(model)",
+    "from_pretrained": "vitzoo.create(name, pretrained=True), or vitzoo.ViT.from_pretrained(name)",
+    "AutoModel": "vitzoo.create(name, pretrained=True)",
+    "load": "vitzoo.create(file)",
+    "list_pretrained_models": "vitzoo.list_pretrained()",
+    "create_transform": "vitzoo.preprocess(model)",
+}
+"""What other libraries call it, and what is meant here."""
+
+
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
-        raise AttributeError(f"module 'vitzoo' has no attribute '{name}'")
+        raise AttributeError(f"module 'vitzoo' has no attribute '{name}'{_instead(name)}", name=name)
 
     with extra_for(_HOMES[name].split(".")[1]):
         value = getattr(importlib.import_module(_HOMES[name]), name)
     globals()[name] = value
     return value
+
+
+def _instead(name: str) -> str:
+    """What may be meant, in words."""
+    import difflib
+
+    near = difflib.get_close_matches(name, _HOMES, n=1)
+    meant = _ELSEWHERE.get(name) or (f"vitzoo.{near[0]}" if near else None)
+    return f"; use {meant}" if meant else ""
 
 
 def __dir__() -> list[str]:

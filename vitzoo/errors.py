@@ -3,9 +3,38 @@
 Each message says what was expected, what was found and what to do next.
 """
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
+
+class Argument(NamedTuple):
+    """An argument in a message: `drop=['act']` to who calls a function, `--drop act` to who runs a command."""
+
+    name: str
+    value: object = None
+
+    def __str__(self) -> str:
+        return self.name if self.value is None else f"{self.name}={self.value!r}"
+
+    def option(self, options: Mapping[str, str]) -> str:
+        """As a command with these options writes it; a field of a spec may be one of its `settings`."""
+        values = self.value if isinstance(self.value, list | tuple) else [self.value]
+        if self.name in options:
+            option = options[self.name]
+            return option if self.value is None else " ".join(f"{option} {value}" for value in values)
+        return f"{options['settings']} {self.name}={self.value}" if "settings" in options else str(self)
+
 
 class VitzooError(Exception):
-    """Base of all errors that vitzoo raises on purpose."""
+    """Base of all errors that vitzoo raises on purpose; its message may have parts that are an :class:`Argument`."""
+
+    def __init__(self, *parts: "str | Argument") -> None:
+        super().__init__("".join(map(str, parts)))
+        self.parts = parts
+
+    def spelled(self, options: Mapping[str, str]) -> str:
+        """The message to who runs a command: `options` has the option of each argument."""
+        return "".join(part.option(options) if isinstance(part, Argument) else part for part in self.parts)
 
 
 class SpecError(VitzooError, ValueError):

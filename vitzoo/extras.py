@@ -1,4 +1,4 @@
-"""What an extra of the package installs, asked for where it is used."""
+"""What an extra of the package installs, asked for where it is used; and what to install, said in one place."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,19 +8,47 @@ from vitzoo.errors import VitzooError
 ROOMS = {"evaluation": "train", "train": "train"}
 """The extra that a room needs."""
 
+PACKAGES = {
+    "train": ("lightning>=2.6", "matplotlib>=3.9", "peft>=0.17", "tensorboard>=2.18", "torchmetrics>=1.6"),
+    "datasets": ("datasets>=3",),
+    "timm": ("timm>=1.0.31",),
+    "torchvision": ("torchvision",),
+    "transformers": ("transformers>=5",),
+    "webdataset": ("webdataset>=1",),
+}
+"""What to install for an extra, or for a library that is used where it is there."""
+
 
 class MissingExtra(VitzooError):
-    """A package that belongs to an extra is not installed."""
+    """A package that is not always installed is needed, and is not there."""
 
 
 @contextmanager
 def extra_for(room: str) -> Iterator[None]:
     """Around the import of a room; a :class:`MissingExtra` says what to install if a package of others is missing."""
+    if room not in ROOMS:
+        yield
+        return
+    with needs(ROOMS[room]):
+        yield
+
+
+@contextmanager
+def needs(what: str) -> Iterator[None]:
+    """Around the import of what `PACKAGES` lists under that name.
+
+    Raises:
+        MissingExtra: one of them is not installed.
+    """
     try:
         yield
     except ModuleNotFoundError as error:
-        if room not in ROOMS or str(error.name).startswith("vitzoo"):
+        missing = str(error.name).partition(".")[0]
+        if missing == "vitzoo":
             raise
-        raise MissingExtra(
-            f'{error.name} is not installed, which this needs; in a checkout of vitzoo: pip install ".[{ROOMS[room]}]"'
-        ) from error
+        raise MissingExtra(f"{missing} is not installed, which this needs: {advice(what)}") from error
+
+
+def advice(what: str) -> str:
+    """The command that installs what `PACKAGES` lists, however this package was installed itself."""
+    return "pip install " + " ".join(f'"{package}"' for package in PACKAGES[what])

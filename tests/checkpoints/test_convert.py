@@ -179,22 +179,22 @@ def run(
 
 
 def test_command_line(source: Path, tmp_path: Path, capsys, monkeypatch) -> None:
-    code, out, err = run(capsys, monkeypatch, "convert", source, tmp_path / "timm", "--to", "timm", "--tensors")
+    code, out, err = run(capsys, monkeypatch, "convert", source, tmp_path / "timm", "--layout", "timm", "--tensors")
     assert code == 0
     assert "100 % accounted for" in out
     assert "1x17x48" in out
     code, out, _ = run(capsys, monkeypatch, "verify", tmp_path / "timm", "--json")
     assert (code, json.loads(out)["equal"]) == (0, True)
-    code, out, _ = run(capsys, monkeypatch, "verify", source, "vit_nano4.cifar10", "--size", "32x32")
+    code, out, _ = run(capsys, monkeypatch, "verify", source, "vit_nano4.cifar10", "--img-size", "32x32")
     assert code == 2 or "DIFFERENT" in out
     code, out, err = run(capsys, monkeypatch, "info", tmp_path / "timm")
     assert "layout timm" in out
     for arguments, message in (
-        (["convert", source, tmp_path / "y", "--to", "torchvision", "--shard-size", "much"], "a size is a number"),
-        (["convert", source, tmp_path / "y", "--to", "timm", "--set", "depth"], "--set takes FIELD=VALUE"),
-        (["convert", source, tmp_path / "y", "--to", "timm", "--dtype", "int8"], "unknown dtype 'int8'"),
-        (["verify", source, "--size", "big"], "a size is HEIGHTxWIDTH"),
-        (["convert", tmp_path / "none.pth", tmp_path / "y", "--to", "timm"], "no weights file at"),
+        (["convert", source, tmp_path / "y", "--layout", "torchvision", "--shard-size", "much"], "a size is a number"),
+        (["convert", source, tmp_path / "y", "--layout", "timm", "--set", "depth"], "--set takes FIELD=VALUE"),
+        (["convert", source, tmp_path / "y", "--layout", "timm", "--dtype", "int8"], "unknown dtype 'int8'"),
+        (["verify", source, "--img-size", "big"], "a size is a number of pixels or HEIGHTxWIDTH"),
+        (["convert", tmp_path / "none.pth", tmp_path / "y", "--layout", "timm"], "no weights file at"),
     ):
         code, out, err = run(capsys, monkeypatch, *arguments)
         assert (code, out) == (2, "")

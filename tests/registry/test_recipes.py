@@ -12,6 +12,7 @@ import yaml
 
 from tools import schema
 from vitzoo.errors import RegistryError, SpecError
+from vitzoo.extras import advice
 from vitzoo.registry.recipes import Recipe, list_recipes, load_recipe
 from vitzoo.registry.shipped import data_dir
 from vitzoo.registry.strict_yaml import read_yaml
@@ -128,12 +129,12 @@ def test_recipes_need_neither_torch_nor_the_extra() -> None:
 def test_without_the_extra_one_line_says_what_to_install() -> None:
     code = (
         "import sys; sys.modules['lightning'] = None; from vitzoo.cli import main; "
-        "sys.argv = 'vitzoo finetune -m a -d b -o c'.split(); main()"
+        "sys.argv = 'vitzoo finetune -m vit_b16 -d . -o c'.split(); main()"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.returncode == 2
-    assert run.stderr.splitlines()[-1].startswith("vitzoo: vitzoo.finetune needs lightning")
-    assert 'pip install ".[train]"' in run.stderr
+    assert run.stderr.splitlines()[-1].startswith("vitzoo: lightning is not installed, which this needs: pip install ")
+    assert advice("train") in run.stderr
     assert "Traceback" not in run.stderr
 
 

@@ -11,7 +11,7 @@ import torch
 
 from vitzoo.checkpoints.identify import identified
 from vitzoo.checkpoints.save import Export
-from vitzoo.checkpoints.tensors import NativeTensors
+from vitzoo.checkpoints.tensors import NativeTensors, dtype_of
 from vitzoo.errors import SpecError
 from vitzoo.files.read import Reading
 from vitzoo.spec import Shape, ViTSpec
@@ -74,7 +74,7 @@ def convert(
     wrapper: str | None = None,
     prefix: str | None = None,
     drop: Sequence[str] = (),
-    dtype: torch.dtype | None = None,
+    dtype: torch.dtype | str | None = None,
     shard_size: int | None = None,
     progress: Callable[[int, int], object] = lambda done, total: None,
     **fields: Any,
@@ -99,12 +99,13 @@ def convert(
     drop = [name for name in drop if name in ViTSpec.model_fields]
     reading = Reading(streamed=True, wrapper=wrapper, drop=tensors_left)
     found = identified(source, fields, source_layout, like, reading, prefix=prefix)
+    number = dtype_of(dtype)
     _refuse(found.changes)
     tensors = found.tensors()
     export = Export.planned(layout, found.spec, found.about, drop)
     rows, done = tuple(_rows(tensors, export)), count(1)
     written = export.write(
-        Path(target), tensors.read, tensors.dtype, dtype, shard_size, lambda key: progress(next(done), len(rows))
+        Path(target), tensors.read, tensors.dtype, number, shard_size, lambda key: progress(next(done), len(rows))
     )
     return ConvertReport(
         str(found.file.path),

@@ -8,16 +8,18 @@ import torch
 from vitzoo import registry
 from vitzoo.checkpoints.identify import Identified, about_entry, identified
 from vitzoo.checkpoints.load import load
-from vitzoo.checkpoints.tensors import computes
+from vitzoo.checkpoints.tensors import computes, dtype_of
 from vitzoo.errors import SpecError
 from vitzoo.files.read import Reading
 from vitzoo.model import TimmDialect
 from vitzoo.registry.reference import Name, Typed, parse
 from vitzoo.spec import NEW, About, Resample, ViTSpec
+from vitzoo.spec.keywords import unknown_field
 
 M = TypeVar("M", bound=TimmDialect)
 
 # timm's names for what the spec calls otherwise.
+ARGUMENTS = ("pretrained", "layout", "like", "resample", "allow_licenses", "eager", "device", "dtype", "generator")
 POOL_NAMES = {"token": "cls"}
 
 
@@ -36,7 +38,7 @@ def build(
     prefix: str | None = None,
     drop: Sequence[str] = (),
     device: torch.device | str | None = None,
-    dtype: torch.dtype | None = None,
+    dtype: torch.dtype | str | None = None,
     generator: torch.Generator | int | None = None,
     **changes: Any,
 ) -> M:
@@ -67,6 +69,7 @@ def build(
         LicenseError, WeightsError, LayoutError: weights that are not allowed, cannot be had or read, or do not fit.
     """
     changes, policy = _spec_names(changes), _policy(resample)
+    number = dtype_of(dtype) or torch.get_default_dtype()
     place = torch.device("cpu" if device is None else device)
     if isinstance(model, ViTSpec):
         built = _fresh(kind, model.replace(**changes), NEW.replace(**policy), place, generator)
@@ -81,7 +84,7 @@ def build(
         reading = Reading(eager=eager, wrapper=wrapper, drop=drop)
         found = identified(reference, changes, layout, like, reading, allow_licenses, prefix)
         built = _loaded(kind, found, policy, place, generator)
-    return built.to(device=place, dtype=dtype or torch.get_default_dtype()).eval()
+    return built.to(device=place, dtype=number).eval()
 
 
 def _spec_names(changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -91,6 +94,8 @@ def _spec_names(changes: Mapping[str, Any]) -> dict[str, Any]:
             raise SpecError("pool and global_pool are the same field; give one of them")
         name = changes.pop("global_pool")
         changes["pool"] = POOL_NAMES.get(name, name)
+    for name in changes.keys() - ViTSpec.model_fields.keys():
+        raise SpecError(unknown_field(name, ARGUMENTS))
     return changes
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from vitzoo import registry
 from vitzoo.checkpoints.native import described
 from vitzoo.checkpoints.tensors import NativeTensors
-from vitzoo.errors import LayoutError, SpecError, WeightsError
+from vitzoo.errors import Argument, LayoutError, SpecError, WeightsError
 from vitzoo.files.read import Reading, open_tensors
 from vitzoo.files.tensor_file import TensorFile
 from vitzoo.layouts.beside import Beside, read_beside
@@ -24,6 +24,7 @@ from vitzoo.registry.reference import File, Typed, named, parse
 from vitzoo.sources.fetch import Fetched
 from vitzoo.sources.obtain import obtain
 from vitzoo.spec import About, Head, Origin, Preprocessing, Rope, ViTSpec
+from vitzoo.spec.keywords import unknown_field
 
 # A caller who gives another value of these wants the weights adapted. Of all else the file has the only one.
 ADAPTABLE = frozenset(
@@ -147,11 +148,11 @@ def identify(
     native = described(file.metadata, str(file.path))
     if native is not None:
         if layout not in (None, "vitzoo") or like is not None:
-            wrong = "like" if layout in (None, "vitzoo") else f"layout='{layout}'"
-            raise WeightsError(f"{file.path} is a native file; leave {wrong} out")
+            wrong = Argument("like", like) if layout in (None, "vitzoo") else Argument("layout", layout)
+            raise WeightsError(f"{file.path} is a native file; leave ", wrong, " out")
         return Identified(file, NATIVES[native.format], native.spec, native.about, changes=given, prefix=prefix)
     if unknown := sorted(set(given) - set(ViTSpec.model_fields)):
-        raise SpecError(f"unknown field '{unknown[0]}'; the fields are {', '.join(sorted(ViTSpec.model_fields))}")
+        raise SpecError(unknown_field(unknown[0]))
     beside = read_beside(file.path)
     layout = layout or beside.layout
     tables = [get_layout(name) for name in GROUPS.get(layout, (layout,))] if layout else list(LAYOUTS.values())
@@ -289,7 +290,7 @@ def _settled(
 ) -> Identified:
     """One reading if all agree in what they compute; else an error that lists what the caller has to choose from."""
     if not readings:
-        raise WeightsError(_nothing_fits(file, shown, given, beside, like))
+        raise _nothing_fits(file, shown, given, beside, like)
     first = readings[0]
     names = [name for name in ViTSpec.model_fields if name not in TRAINING]
     differing = [n for n in names if any(getattr(r.spec, n) != getattr(first.spec, n) for r in readings)]
@@ -302,7 +303,8 @@ def _settled(
         shown_lines = "; ".join(list(dict.fromkeys(lines))[:12])
         raise WeightsError(
             f"{file.path} fits several architectures, which differ in {', '.join(differing)}: {shown_lines}. "
-            "Give these fields, or one of the names as like='...'"
+            "Give these fields, or one of the names as ",
+            Argument("like", "..."),
         )
     wanted = first.spec.replace(**given)
     changes = {name: value for name, value in given.items() if getattr(wanted, name) != getattr(first.spec, name)}
@@ -317,17 +319,19 @@ def _settled(
 
 def _nothing_fits(
     file: TensorFile, shown: Sequence[Shown], given: Mapping[str, Any], beside: Beside, like: str | None
-) -> str:
+) -> WeightsError:
     one, said = shown[0], {**beside.fields, **given}
     if wrong := _contradictions(one, _stated(given, beside), beside):
-        return f"{file.path}: {'; '.join(wrong)}"
+        return WeightsError(f"{file.path}: {'; '.join(wrong)}")
     missing = ", ".join(name for name in one.open if name not in said)
     start = f"{file.path} is in layout '{one.layout.name}', but its tensors do not show {missing}"
     if like is not None:
         spec = _registered_spec(like)
         other = [f"{n} {v} (there {getattr(spec, n)})" for n, v in one.fields.items() if getattr(spec, n) != _plain(v)]
-        return f"{start}, and it is not like {like}: it has {', '.join(other)}"
-    return f"{start}, and no weights of the registry have its tensors. Give these fields, or like='...'"
+        return WeightsError(f"{start}, and it is not like {like}: it has {', '.join(other)}")
+    return WeightsError(
+        f"{start}, and no weights of the registry have its tensors. Give these fields, or ", Argument("like", "...")
+    )
 
 
 def _with_meaning(found: Identified, entries: Sequence[str], beside: Beside) -> Identified:

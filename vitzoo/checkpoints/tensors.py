@@ -7,7 +7,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from vitzoo.errors import WeightsError
+from vitzoo.errors import SpecError, WeightsError
 from vitzoo.files.tensor_file import TensorFile
 from vitzoo.layouts.layout import Layout
 from vitzoo.layouts.placement import view
@@ -125,3 +125,15 @@ def _kept(cache: OrderedDict[K, T], key: K, make: Callable[[], T], most: int = 4
         cache[key] = make()
     cache.move_to_end(key)
     return cache[key]
+
+
+def dtype_of(asked: torch.dtype | str | None) -> torch.dtype | None:
+    """A type of numbers that was given as torch has it or by its name; None if none was.
+
+    Raises:
+        SpecError: no type that weights have.
+    """
+    found = getattr(torch, asked.removeprefix("torch."), None) if isinstance(asked, str) else asked
+    if asked is not None and not (isinstance(found, torch.dtype) and found.is_floating_point):
+        raise SpecError(f"unknown dtype '{asked}'; choose float32, float16 or bfloat16")
+    return found

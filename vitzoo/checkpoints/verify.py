@@ -15,6 +15,7 @@ from torch import Tensor
 from vitzoo.checkpoints.create import build
 from vitzoo.checkpoints.save import save
 from vitzoo.errors import LayoutError, SpecError, WeightsError
+from vitzoo.extras import needs
 from vitzoo.layouts.tables import GROUPS, layout_for
 from vitzoo.model import TimmDialect
 from vitzoo.spec import Head, Pool, ViTSpec
@@ -95,7 +96,8 @@ def ours(model: TimmDialect, name: str) -> Subject:
 
 
 def _timm(folder: Path, spec: ViTSpec) -> Subject:
-    import timm
+    with needs("timm"):
+        import timm
 
     native = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
 
@@ -115,7 +117,8 @@ NORMED = frozenset({"vit", "deit", "ijepa", *DINO, "siglip_vision_model", "sigli
 
 
 def _huggingface(folder: Path, spec: ViTSpec) -> Subject:
-    import transformers
+    with needs("transformers"):
+        import transformers
 
     config = transformers.AutoConfig.from_pretrained(folder)
     kind, loader = config.model_type, getattr(transformers, config.architectures[0])
@@ -144,7 +147,8 @@ def _huggingface(folder: Path, spec: ViTSpec) -> Subject:
 
 
 def _torchvision(file: Path, spec: ViTSpec) -> Subject:
-    import torchvision
+    with needs("torchvision"):
+        import torchvision
 
     model = torchvision.models.VisionTransformer(
         spec.img_size[0],

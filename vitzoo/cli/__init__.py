@@ -3,21 +3,24 @@
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import Annotated, Any
 
 import typer
 
+from vitzoo.cli.options import options_of, prepared
 from vitzoo.cli.plain import PlainCommand, PlainGroup
 from vitzoo.errors import VitzooError
+from vitzoo.version import __version__
 
 COMMANDS = {
-    "list": "catalog:list_",
-    "info": "catalog:info",
+    "list": "list:list_",
+    "info": "info:info",
     "classify": "classify:classify",
     "convert": "convert:convert",
-    "verify": "convert:verify",
+    "verify": "verify:verify",
     "finetune": "finetune:finetune",
     "evaluate": "evaluate:evaluate",
-    "recipes": "finetune:recipes",
+    "recipes": "recipes:recipes",
     "pin": "pin:pin",
     "cache": "cache:app",
     "push": "push:push",
@@ -28,12 +31,25 @@ QUICK = frozenset({"list"})
 """Commands that need so little that what typer imports to convert their arguments would be most of the time."""
 
 
-def command_line(arguments: Sequence[str] | None = None) -> typer.Typer:
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"vitzoo {__version__}")
+        raise typer.Exit
+
+
+def _start(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version and exit")
+    ] = False,
+) -> None:
+    """Vision Transformers by name or by file."""
+
+
+def command_line(arguments: Sequence[str] | None = None) -> Any:
     """The command line; with the one command alone that `arguments` begin with, so that no other is imported."""
     first = next(iter(arguments or ()), "")
-    help = "Vision Transformers by name or by file."
-    found = typer.Typer(cls=PlainGroup, help=help, no_args_is_help=True, pretty_exceptions_enable=False)
-    found.callback()(lambda: None)  # one command alone keeps its name
+    found = typer.Typer(cls=PlainGroup, no_args_is_help=True, pretty_exceptions_enable=False)
+    found.callback()(_start)
     for name in [first] if first in COMMANDS else COMMANDS:
         module, _, attribute = COMMANDS[name].partition(":")
         command = getattr(import_module(f"vitzoo.cli.{module}"), attribute)
@@ -41,13 +57,14 @@ def command_line(arguments: Sequence[str] | None = None) -> typer.Typer:
             found.add_typer(command, name=name)
         else:
             found.command(name, cls=PlainCommand if name in QUICK else None)(command)
-    return found
+    return prepared(typer.main.get_command(found))
 
 
 def main() -> None:
     """Run the command line."""
+    command = command_line(sys.argv[1:])
     try:
-        command_line(sys.argv[1:])()
+        command(prog_name="vitzoo")
     except VitzooError as error:
-        print(f"vitzoo: {error}", file=sys.stderr)
+        print(f"vitzoo: {error.spelled(options_of(command, sys.argv[1:]))}", file=sys.stderr)
         sys.exit(2)

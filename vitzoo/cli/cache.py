@@ -8,12 +8,10 @@ from typing import Annotated
 
 import typer
 
-from vitzoo.cli.options import AsJson
+from vitzoo.cli.options import MANY, AsJson, Names, models
 from vitzoo.cli.tables import columns
 
 app = typer.Typer(help="What is on this disk.", no_args_is_help=True)
-
-Names = Annotated[list[str] | None, typer.Argument(help="models, weights, hf-hub:org/repo or addresses; all if none")]
 
 
 @app.command("list")
@@ -57,7 +55,7 @@ def verify(names: Names = None, as_json: AsJson = False) -> None:
 
 @app.command()
 def prune(
-    names: Annotated[list[str] | None, typer.Argument(help="weights to delete, too")] = None,
+    names: Annotated[list[str] | None, typer.Argument(help="weights to delete, too", autocompletion=models)] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="show what would go; delete nothing")] = False,
 ) -> None:
     """Delete quarantine, abandoned downloads and commits that no branch is at; and the weights that are named.
@@ -77,7 +75,7 @@ def prune(
 
 @app.command()
 def prefetch(
-    names: Annotated[list[str], typer.Argument(help="models, weights, hf-hub:org/repo or addresses")],
+    names: Annotated[list[str], typer.Argument(help=MANY, autocompletion=models)],
     mirror: Annotated[Path | None, typer.Option(help="also copy into this folder, for VITZOO_MIRROR")] = None,
     as_json: AsJson = False,
 ) -> None:

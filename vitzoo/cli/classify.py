@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from vitzoo.cli.options import class_names, usable_device
+from vitzoo.cli.options import AsJson, Device, ImgSize, Labels, ModelOption, class_names, size, usable_device
 from vitzoo.errors import ImageError, SpecError
+from vitzoo.registry.reference import public
 
 if TYPE_CHECKING:
     from vitzoo.publish.dialect import ViT
@@ -29,20 +30,20 @@ class Guess(NamedTuple):
 
 def classify(
     pictures: Annotated[list[str], typer.Argument(help="files, folders (read recursively), or - for paths on stdin")],
-    model: Annotated[str, typer.Option("--model", "-m", help="a name, an alias or a native file")] = DEFAULT_MODEL,
+    model: ModelOption = DEFAULT_MODEL,
     top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="classes per picture")] = 5,
     batch_size: Annotated[int, typer.Option("--batch-size", "-b", min=1, help="pictures per forward pass")] = 16,
-    img_size: Annotated[int | None, typer.Option(min=1, help="pixels; the weights' own size if not given")] = None,
-    labels: Annotated[Path | None, typer.Option(help="a text file with one class name a line")] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps")] = "cpu",
-    as_json: Annotated[bool, typer.Option("--json", help="one JSON document")] = False,
+    img_size: ImgSize = None,
+    labels: Labels = None,
+    device: Device = "cpu",
+    as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="a CSV row per class")] = False,
 ) -> None:
     """Name what is in pictures; one that cannot be read is reported, the others are classified (exit code 1)."""
     if as_json and as_csv:
         raise SpecError("--json and --csv exclude each other; give one of them")
     files = list(find_pictures(pictures))
-    vit = _create(model, img_size, device)
+    vit = _create(model, size(img_size), device)
     names = _labels(vit, labels)
 
     results: list[tuple[Path, list[Guess]]] = []
@@ -57,7 +58,7 @@ def classify(
                 _print(file, outcome)
     if as_json:
         document = {
-            "model": model,
+            "model": public(model),
             "results": [{"file": str(f), "classes": [g._asdict() for g in guesses]} for f, guesses in results],
             "errors": [{"file": str(f), "error": text} for f, text in errors],
         }
@@ -89,7 +90,7 @@ def find_pictures(arguments: Iterable[str]) -> Iterator[Path]:
             raise ImageError(f"no such file or folder: {path}")
 
 
-def _create(model: str, img_size: int | None, device: str) -> "ViT":
+def _create(model: str, img_size: tuple[int, int] | None, device: str) -> "ViT":
     from vitzoo.publish.dialect import create
 
     sizes: dict[str, Any] = {} if img_size is None else {"img_size": img_size}

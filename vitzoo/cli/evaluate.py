@@ -1,15 +1,26 @@
 """`vitzoo evaluate`: how many pictures of known classes a model recognises, and how sure it is when it is wrong."""
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vitzoo.cli.options import AsJson, class_names, usable_device
+from vitzoo.cli.options import (
+    DATA,
+    AsJson,
+    Device,
+    Labels,
+    ModelArgument,
+    NumWorkers,
+    StrictData,
+    class_names,
+    usable_device,
+)
 from vitzoo.cli.tables import columns
+from vitzoo.data.open import check_there
 from vitzoo.errors import SpecError
 from vitzoo.extras import extra_for
+from vitzoo.registry.reference import public
 
 if TYPE_CHECKING:
     from vitzoo.evaluation.measure import Evaluation
@@ -18,23 +29,25 @@ MOST_ROWS = 20
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(help="a name, an alias, a checkpoint or the folder of a run")],
-    data: Annotated[str, typer.Argument(help="a folder of class folders, .tar, hfds/NAME or wds/FOLDER")],
+    model: ModelArgument,
+    data: Annotated[str, typer.Argument(help=DATA)],
     split: Annotated[str | None, typer.Option(help="train, val or test; val, else test, if not given")] = None,
     knn: Annotated[
         str | None, typer.Option(metavar="DATA", help="by the nearest neighbours in DATA, not by the classifier")
     ] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="neighbours")] = 20,
-    labels: Annotated[Path | None, typer.Option(help="a text file with one class name a line")] = None,
+    labels: Labels = None,
     batch_size: Annotated[int, typer.Option("--batch-size", "-b", min=1, help="pictures per forward pass")] = 64,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps")] = "cpu",
-    num_workers: Annotated[int, typer.Option(min=0, help="processes that load pictures")] = 0,
-    strict_data: Annotated[bool, typer.Option("--strict-data", help="a picture that cannot be read ends it")] = False,
+    device: Device = "cpu",
+    num_workers: NumWorkers = 0,
+    strict_data: StrictData = False,
     as_json: AsJson = False,
 ) -> None:
     """Compare a model's classes with those of pictures in folders; classes are matched by name."""
     if knn is not None and labels is not None:
         raise SpecError("--labels names the classes of the classifier, and --knn does without it; give one of them")
+    for one in filter(None, (data, knn)):
+        check_there(one)
     with extra_for("evaluation"):
         from vitzoo.evaluation.measure import evaluate as by_classifier
         from vitzoo.train.probe import nearest_neighbours
@@ -51,7 +64,7 @@ def evaluate(
             vit, knn, data, k=k, split=split, batch_size=batch_size, num_workers=num_workers, strict=strict_data
         )
     if as_json:
-        print(json.dumps({"model": model, **found.to_dict()}, indent=2))
+        print(json.dumps({"model": public(model), **found.to_dict()}, indent=2))
     else:
         _print(found)
 

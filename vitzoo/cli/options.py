@@ -1,7 +1,10 @@
 """Options that several commands share, and how their text is read."""
 
 import json
-from collections.abc import Sequence
+import re
+import sys
+from collections.abc import Callable, Sequence
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,18 +15,82 @@ from vitzoo.errors import SpecError
 if TYPE_CHECKING:
     import torch
 
+
+def models(incomplete: str) -> list[str]:
+    """Names of the registry that begin so; a model's weights once its name is whole."""
+    from vitzoo import registry
+
+    names = [*registry.list_models(), *(registry.list_pretrained() if "." in incomplete else ())]
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def layouts(incomplete: str) -> list[str]:
+    from vitzoo.layouts.tables import GROUPS, LAYOUTS
+
+    return [name for name in dict.fromkeys([*GROUPS, *LAYOUTS]) if name.startswith(incomplete)]
+
+
+def _recipes(incomplete: str) -> list[str]:
+    from vitzoo.registry.recipes import list_recipes
+
+    return [name for name in list_recipes() if name.startswith(incomplete)]
+
+
+ANY_MODEL = "a name, an alias, hf-hub:org/repo, an address, or a checkpoint file or folder"
+MANY = "models, weights, hf-hub:org/repo or addresses"
+
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="FIELD=VALUE", help="a field of the spec, e.g. num_heads=6; may be repeated"),
 ]
-Like = Annotated[str | None, typer.Option(help="a model of the registry whose architecture the checkpoint has")]
-Wrapper = Annotated[
-    str | None, typer.Option(help="the entry of a training checkpoint that holds the weights, e.g. state_dict_ema")
+Like = Annotated[
+    str | None,
+    typer.Option("--like", help="a model of the registry whose architecture the checkpoint has", autocompletion=models),
 ]
-Prefix = Annotated[str | None, typer.Option(help="what stands before the names of the model's tensors, e.g. student.")]
-Drop = Annotated[list[str] | None, typer.Option(help="a tensor to leave out, * for any text; may be repeated")]
+Wrapper = Annotated[
+    str | None,
+    typer.Option("--wrapper", help="the entry of a training checkpoint that holds the weights, e.g. state_dict_ema"),
+]
+Prefix = Annotated[
+    str | None, typer.Option("--prefix", help="what stands before the names of the model's tensors, e.g. student.")
+]
+Drop = Annotated[
+    list[str] | None, typer.Option("--drop", help="a tensor to leave out, * for any text; may be repeated")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of text")]
+Layout = Annotated[
+    str | None,
+    typer.Option("--layout", help="the checkpoint's layout; found out if not given", autocompletion=layouts),
+]
+ModelArgument = Annotated[str, typer.Argument(help=ANY_MODEL, autocompletion=models)]
+ModelOption = Annotated[str, typer.Option("--model", "-m", help=ANY_MODEL, autocompletion=models)]
+Names = Annotated[list[str] | None, typer.Argument(help=f"{MANY}; all if none", autocompletion=models)]
+RecipeOption = Annotated[
+    str, typer.Option("--recipe", "-r", help="a name (`vitzoo recipes`) or a .yaml file", autocompletion=_recipes)
+]
+RecipeArgument = Annotated[
+    str | None,
+    typer.Argument(help="show all fields of this one, as a file to start from", autocompletion=_recipes),
+]
+ImgSize = Annotated[
+    str | None, typer.Option("--img-size", metavar="N or HxW", help="pixels; the weights' own size if not given")
+]
+Labels = Annotated[Path | None, typer.Option("--labels", help="a text file with one class name a line")]
+Dtype = Annotated[str | None, typer.Option("--dtype", help="float32, float16, bfloat16; as in the source if not given")]
+Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, mps")]
+NumWorkers = Annotated[int, typer.Option("--num-workers", min=0, help="processes that load pictures")]
+NumWorkersOrNone = Annotated[int | None, typer.Option("--num-workers", min=0, help="processes that load pictures")]
+StrictData = Annotated[bool, typer.Option("--strict-data", help="a picture that cannot be read ends it")]
+DATA = "a folder of class folders, .tar, hfds/NAME or wds/FOLDER"
 
+
+def written_layout(names: str) -> Any:
+    """The option for a layout that is written; `--to` is what it was called once."""
+    return typer.Option("--layout", "--to", help=names, autocompletion=layouts)
+
+
+NOBODY_READS = 141
+"""128 and the number of SIGPIPE, as shells have it."""
 UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9}
 
 
@@ -39,6 +106,56 @@ def fields(settings: Sequence[str] | None) -> dict[str, Any]:
         except json.JSONDecodeError:
             found[name] = text
     return found
+
+
+def size(text: str | None) -> tuple[int, int] | None:
+    """`224` or `224x336`, height first."""
+    if text is None:
+        return None
+    match = re.fullmatch("([1-9][0-9]*)(?:x([1-9][0-9]*))?", text)
+    if match is None:
+        raise SpecError(f"a size is a number of pixels or HEIGHTxWIDTH, such as 224 or 224x336; found '{text}'")
+    return int(match[1]), int(match[2] or match[1])
+
+
+def options_of(command: Any, arguments: Sequence[str]) -> dict[str, str]:
+    """The option of each argument of the command that is run, by the argument's name."""
+    for word in arguments:
+        command = getattr(command, "commands", {}).get(word, command)
+    return {one.name: max(one.opts, key=len) for one in command.params if one.param_type_name == "option"}
+
+
+def prepared(command: Any) -> Any:
+    """A command, or a group of them, whose help shows no type for flags and which ends well where nobody reads on."""
+    for one in getattr(command, "commands", {}).values():
+        prepared(one)
+    command.get_params = _flags_without_type(command.get_params)
+    if command.callback is not None:
+        command.callback = _read_to_the_end(command.callback)
+    return command
+
+
+def _flags_without_type(params: Callable[[Any], list[Any]]) -> Callable[[Any], list[Any]]:
+    def found(context: Any) -> list[Any]:
+        for param in (all_of_them := params(context)):
+            if getattr(param, "is_flag", False):
+                param.display_type_rich = lambda *_, **__: None
+        return all_of_them
+
+    return found
+
+
+def _read_to_the_end(callback: Any) -> Any:
+    @wraps(callback)
+    def run(*args: Any, **options: Any) -> Any:
+        try:
+            found = callback(*args, **options)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise typer.Exit(NOBODY_READS) from None
+        return found
+
+    return run
 
 
 def usable_device(name: str) -> "torch.device":

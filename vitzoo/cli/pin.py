@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from vitzoo.cli.options import AsJson
+from vitzoo.cli.options import MANY, AsJson, models
 from vitzoo.errors import WeightsError
 
 
 def pin(
-    names: Annotated[list[str] | None, typer.Argument(help="models, weights, hf-hub:org/repo or addresses")] = None,
+    names: Annotated[list[str] | None, typer.Argument(help=MANY, autocompletion=models)] = None,
     lock: Annotated[Path | None, typer.Option(help="the lock file; $VITZOO_LOCK or vitzoo.lock if not given")] = None,
     check: Annotated[bool, typer.Option("--check", help="show what the sources have now; change nothing")] = False,
     update: Annotated[bool, typer.Option("--update", help="take what the sources have now")] = False,

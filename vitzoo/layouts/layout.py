@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from vitzoo.errors import LayoutError
+from vitzoo.errors import Argument, LayoutError
 from vitzoo.layouts.placement import view
 from vitzoo.layouts.rules import OUTSIDE as OUTSIDE
 from vitzoo.layouts.rules import Binding, Drop, Fixed, Join, Piece, Rule, either
@@ -115,8 +115,9 @@ class Layout:
         """
         if writing and (refused := self.refusals(spec)):
             raise LayoutError(
-                f"{'; '.join(refused.values())}; leave it out on purpose with drop={list(refused)}, "
-                "or choose another layout"
+                f"{'; '.join(refused.values())}; leave it out on purpose with ",
+                Argument("drop", list(refused)),
+                ", or choose another layout",
             )
         return Binding(self.name, self.rules, spec, native_shapes(spec))
 

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vitzoo.errors import ResampleError
+from vitzoo.errors import Argument, ResampleError
 from vitzoo.spec import Resample
 
 
@@ -134,8 +134,9 @@ def resample_rel_pos(table: Tensor, grid: tuple[int, int], policy: Resample | No
 def _no_policy(old: tuple[int, int], new: tuple[int, int], policies: Iterable[Resample]) -> ResampleError:
     return ResampleError(
         f"the positions are for {old[0]}x{old[1]} patches and not for {new[0]}x{new[1]}, and nothing says how these "
-        f"weights are resampled; take pictures of the weights' own size, or choose a policy with resample=...: "
-        f"{', '.join(policies)} (docs/resampling.md tells them apart)"
+        f"weights are resampled; take pictures of the weights' own size, or choose a policy with ",
+        Argument("resample", "..."),
+        f": {', '.join(policies)} (docs/resampling.md tells them apart)",
     )
 
 

@@ -1,5 +1,6 @@
 """The registry: what there is, by name. Nothing here imports torch."""
 
+from vitzoo.registry.find import list_models, list_pretrained, near
 from vitzoo.registry.index import (
     ENTRY_POINTS,
     ENVIRONMENT,
@@ -10,8 +11,6 @@ from vitzoo.registry.index import (
     entries_of,
     entry_spec,
     knows,
-    list_models,
-    list_pretrained,
     model_spec,
     record,
     resolve,
@@ -34,6 +33,7 @@ __all__ = [
     "list_models",
     "list_pretrained",
     "model_spec",
+    "near",
     "record",
     "resolve",
     "weights_entry",

@@ -5,7 +5,7 @@ import os
 import warnings
 from collections.abc import Collection
 
-from vitzoo.errors import LicenseError
+from vitzoo.errors import Argument, LicenseError
 
 ENVIRONMENT = "VITZOO_ALLOW_LICENSES"
 # As the hub spells them. Whoever uses weights under one of these owes at most credit and the text of the licence.
@@ -76,7 +76,8 @@ def license_to_publish(known: str | None, given: str | None = None) -> str:
     if license is None:
         raise LicenseError(
             "no licence of these weights is known, and without one nobody may use them; give it as the hub spells it, "
-            "such as apache-2.0 (license=... or --license)"
+            "such as ",
+            Argument("license", "apache-2.0"),
         )
     if license not in HUB_LICENSES and (near := difflib.get_close_matches(license.lower(), HUB_LICENSES, cutoff=0.8)):
         raise LicenseError(f"the hub knows no licence '{license}'; did you mean {' or '.join(near)}?")

@@ -240,7 +240,7 @@ def _plain(text: str) -> Reference:
     """What has neither a prefix nor the name of something known."""
     if _exists(text) or text.endswith(_SUFFIXES):
         return File(Path(text))
-    found = _other_spellings(text)
+    found = other_spellings(text)
     if len(names := {index.resolve(name).name for name in found}) > 1:
         raise RegistryError(f"'{text}' could be any of {', '.join(found)}; write one of them as it stands here")
     if names:
@@ -255,7 +255,7 @@ def _plain(text: str) -> Reference:
     return Name(index.resolve(text).name)  # which says what is near
 
 
-def _other_spellings(text: str) -> list[str]:
+def other_spellings(text: str) -> list[str]:
     """The names that `text` may be another spelling of: a repository's without its owner, a model's own, any alias."""
     known = sorted(index.aliases())
     without_owner = [alias for alias in known if alias.partition("/")[2] == text]

@@ -49,7 +49,7 @@ def finetune(
         model: what `vitzoo.create` takes, or a model at hand, which stays as it is.
         data, val: a folder of class folders, a tar file, `hfds/NAME`, `wds/FOLDER`; see `PictureData`.
         output: a new folder: `model.safetensors`, `recipe.yaml`, `metrics.csv`, `tensorboard/`, `checkpoints/`, the
-            report, and with LoRA `adapter/`. `vitzoo.create(output)` gives the model.
+            report, `results.json`, and with LoRA `adapter/`. `vitzoo.create(output)` gives the model.
         recipe: a name of `list_recipes`, a YAML file, or a `Recipe`; `overrides` are fields of it.
         resume: go on from the last checkpoint in `output`, or begin if there is none yet. With `deterministic` the
             result is that of an unbroken run, bit for bit on the same machine.

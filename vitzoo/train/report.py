@@ -1,6 +1,7 @@
 """What a run came to, for people: pictures, a report in Markdown, and the model card."""
 
 import csv
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -17,7 +18,7 @@ MOST_ROWS = 20
 
 
 def write_report(output: Path, vit: ViT, data: PictureData) -> Evaluation:
-    """Evaluate the model of a run and write report.md, its pictures and README.md into the folder of the run.
+    """Evaluate the model of a run; write report.md, its pictures, results.json and README.md into the run's folder.
 
     The folder holds `metrics.csv` and `model.safetensors` already; the model is evaluated where it is, on the test
     pictures if the data has some, else on those it was validated on.
@@ -52,6 +53,8 @@ def write_report(output: Path, vit: ViT, data: PictureData) -> Evaluation:
         ["```python", "import vitzoo", "", f'model = vitzoo.create("{output.name}")', "```"],
         [f"All settings are in [recipe.yaml](recipe.yaml), the curves' numbers in [metrics.csv](metrics.csv). {card}"],
     )
+    with replacing(output / "results.json") as partial:
+        partial.write_text(json.dumps(found.to_dict(), indent=2), encoding="utf-8")
     with replacing(output / "report.md") as partial:
         partial.write_text(text, encoding="utf-8")
     return found

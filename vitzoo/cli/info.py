@@ -1,0 +1,61 @@
+"""`vitzoo info`: what a model is. It does not import torch, unless it is asked about a file."""
+
+import json
+
+from vitzoo import registry
+from vitzoo.cli.options import AsJson, Drop, Layout, Like, ModelArgument, Prefix, Set, Wrapper, fields
+from vitzoo.cli.tables import columns, millions
+from vitzoo.errors import SpecError
+from vitzoo.registry.describe import Info
+from vitzoo.registry.describe import info as lookup
+from vitzoo.registry.reference import Name, parse, place_of
+
+
+def info(
+    name: ModelArgument,
+    layout: Layout = None,
+    like: Like = None,
+    wrapper: Wrapper = None,
+    prefix: Prefix = None,
+    drop: Drop = None,
+    settings: Set = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a model is: the shape of every stage, parameters, multiply-adds, weights; a file's load report."""
+    report = None
+    reference = parse(name)
+    if not isinstance(reference, Name) or reference.revision is not None:
+        from vitzoo.publish.dialect import create
+
+        model = create(
+            reference, layout=layout, like=like, wrapper=wrapper, prefix=prefix, drop=drop or (), **fields(settings)
+        )
+        report = str(model.load_report)
+        found = Info(str(reference), model.spec)
+    elif layout or like or wrapper or prefix or drop or settings:
+        options = "--layout, --like, --wrapper, --prefix, --drop and --set"
+        raise SpecError(f"{options} describe a checkpoint, and '{name}' is a name; leave them out")
+    else:
+        found = lookup(reference.name)
+    if as_json:
+        print(json.dumps(found.to_dict(), indent=2))
+        return
+    print(f"{found.name}\n")
+    print(columns([(f"  {stage.name}", stage.shape) for stage in found.stages]))
+    print()
+    facts = [
+        ("  parameters", f"{found.params:,} ({millions(found.params)})"),
+        ("  multiply-adds", f"{found.macs / 1e9:.2f} G"),
+    ]
+    if found.weights is not None:
+        entry = found.weights
+        facts += [("  license", entry.license), ("  resampling", entry.resample.value)]
+        facts += [("  source", f"{place_of(source)} (layout {source.layout})") for source in entry.sources]
+        facts += [("  " + key, text) for key, text in (("origin", entry.origin), ("note", entry.note)) if text]
+    print(columns(facts))
+    if found.tags:
+        print("\n  weights (the first is the default):")
+        for tag in found.tags:
+            print(f"    {tag}  {registry.record(tag).license}")
+    if report is not None:
+        print(f"\n{report}")

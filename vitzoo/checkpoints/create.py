@@ -19,7 +19,20 @@ from vitzoo.spec.keywords import unknown_field
 M = TypeVar("M", bound=TimmDialect)
 
 # timm's names for what the spec calls otherwise.
-ARGUMENTS = ("pretrained", "layout", "like", "resample", "allow_licenses", "eager", "device", "dtype", "generator")
+ARGUMENTS = (
+    "pretrained",
+    "layout",
+    "like",
+    "resample",
+    "allow_licenses",
+    "eager",
+    "wrapper",
+    "prefix",
+    "drop",
+    "device",
+    "dtype",
+    "generator",
+)
 POOL_NAMES = {"token": "cls"}
 
 

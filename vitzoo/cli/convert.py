@@ -8,16 +8,17 @@ import typer
 
 from vitzoo.cli.options import (
     AsJson,
+    DropField,
     Dtype,
     Like,
     ModelArgument,
     Prefix,
     Set,
+    SourceLayout,
     Wrapper,
+    WrittenLayout,
     fields,
-    layouts,
     size_in_bytes,
-    written_layout,
 )
 from vitzoo.cli.tables import columns
 
@@ -25,21 +26,13 @@ from vitzoo.cli.tables import columns
 def convert(
     source: ModelArgument,
     target: Annotated[Path, typer.Argument(help="a file, or a new folder for timm and huggingface")],
-    layout: Annotated[
-        str, written_layout("of TARGET: a layout, or timm, huggingface, google, big_vision, torchvision")
-    ],
-    source_layout: Annotated[
-        str | None,
-        typer.Option("--source-layout", "--from", help="of SOURCE; found out if not given", autocompletion=layouts),
-    ] = None,
+    layout: WrittenLayout,
+    source_layout: SourceLayout = None,
     like: Like = None,
     wrapper: Wrapper = None,
     prefix: Prefix = None,
     settings: Set = None,
-    drop: Annotated[
-        list[str] | None,
-        typer.Option("--drop", help="a field that the layout cannot hold, or a tensor; may be repeated"),
-    ] = None,
+    drop: DropField = None,
     dtype: Dtype = None,
     shard_size: Annotated[str | None, typer.Option(help="most bytes of one safetensors file, e.g. 2GB")] = None,
     tensors: Annotated[bool, typer.Option("--tensors", help="list every tensor: from, to, transform, shape")] = False,

@@ -84,10 +84,22 @@ StrictData = Annotated[bool, typer.Option("--strict-data", help="a picture that 
 DATA = "a folder of class folders, .tar, hfds/NAME or wds/FOLDER"
 
 
-def written_layout(names: str) -> Any:
-    """The option for a layout that is written; `--to` is what it was called once."""
-    return typer.Option("--layout", "--to", help=names, autocompletion=layouts)
-
+WrittenLayout = Annotated[  # `--to` and `--from` are what these two were called once
+    str,
+    typer.Option(
+        "--layout",
+        "--to",
+        help="that is written: one by its name, or vitzoo, timm, huggingface, google, big_vision, torchvision",
+        autocompletion=layouts,
+    ),
+]
+SourceLayout = Annotated[
+    str | None,
+    typer.Option("--source-layout", "--from", help="of SOURCE; found out if not given", autocompletion=layouts),
+]
+DropField = Annotated[
+    list[str] | None, typer.Option("--drop", help="a field that the layout cannot hold, or a tensor; may be repeated")
+]
 
 NOBODY_READS = 141
 """128 and the number of SIGPIPE, as shells have it."""

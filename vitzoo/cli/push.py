@@ -6,14 +6,14 @@ from typing import Annotated, Any
 
 import typer
 
-from vitzoo.cli.options import ModelArgument, written_layout
+from vitzoo.cli.options import ModelArgument, WrittenLayout
 from vitzoo.errors import SpecError
 
 
 def push(
     model: ModelArgument,
     repo: Annotated[str, typer.Argument(metavar="ORG/NAME", help="the repository; made if it is not there")],
-    layout: Annotated[str, written_layout("vitzoo, huggingface or timm: whose library reads it")] = "vitzoo",
+    layout: WrittenLayout = "vitzoo",
     license: Annotated[str | None, typer.Option(help="as the hub spells it; the weights' own if not given")] = None,
     private: Annotated[bool, typer.Option("--private", help="only you and your organisation see it")] = False,
     revision: Annotated[str | None, typer.Option(help="a branch; main if not given")] = None,

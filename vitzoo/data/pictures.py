@@ -14,6 +14,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from vitzoo.errors import DataError
+from vitzoo.extras import advice
 from vitzoo.images.bands import load_bands
 from vitzoo.images.load import MODES, Pixels, load_image
 
@@ -97,7 +98,7 @@ def reading_errors(where: str, needs: str | None = None) -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        raise DataError(f"{where}: {error}; pip install {needs}") from None
+        raise DataError(f"{where}: {error}; {advice(needs or 'timm')}") from None
     except (OSError, EOFError, ValueError, TypeError, KeyError, RuntimeError, tarfile.TarError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{where}: cannot be read: {reason}; check that it is whole and laid out as expected") from None

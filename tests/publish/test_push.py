@@ -213,7 +213,7 @@ def test_digest_is_that_of_the_file(model: ViT, tmp_path: Path) -> None:
     [
         ({"dataset": "x", "metrics": {}}, "result 1: metrics"),
         ({"metrics": {"accuracy": 0.5}}, "result 1: dataset"),
-        ([RESULTS, {**RESULTS, "spilt": "test"}], "result 2: unknown field 'spilt'; the fields are dataset"),
+        ([RESULTS, {**RESULTS, "spilt": "test"}], "result 2: unknown field 'spilt'; did you mean split?"),
         ({**RESULTS, "metrics": {"accuracy": float("nan")}}, "result 1: metrics.accuracy"),
     ],
 )

@@ -95,14 +95,12 @@ def convert(
         LayoutError: `source` is in no known layout, or `layout` cannot hold it.
         WeightsError: files that cannot be read or written, or a source whose architecture is not certain.
     """
-    tensors_left = [name for name in drop if name not in ViTSpec.model_fields]
-    drop = [name for name in drop if name in ViTSpec.model_fields]
+    drop, tensors_left = (_of_spec(drop, wanted) for wanted in (True, False))
     reading = Reading(streamed=True, wrapper=wrapper, drop=tensors_left)
     found = identified(source, fields, source_layout, like, reading, prefix=prefix)
     number = dtype_of(dtype)
     _refuse(found.changes)
-    tensors = found.tensors()
-    export = Export.planned(layout, found.spec, found.about, drop)
+    tensors, export = found.tensors(), Export.planned(layout, found.spec, found.about, drop)
     rows, done = tuple(_rows(tensors, export)), count(1)
     written = export.write(
         Path(target), tensors.read, tensors.dtype, number, shard_size, lambda key: progress(next(done), len(rows))
@@ -117,6 +115,11 @@ def convert(
         {str(path): _sha256(path) for place in (found.file.path, written) for path in _files(place)},
         (*tensors.said, *found.because),
     )
+
+
+def _of_spec(names: Sequence[str], wanted: bool) -> list[str]:
+    """Those that are fields of the spec, or those that are not."""
+    return [name for name in names if (name in ViTSpec.model_fields) is wanted]
 
 
 def _refuse(changes: Iterable[str]) -> None:

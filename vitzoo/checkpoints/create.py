@@ -1,7 +1,7 @@
 """A name, a hub id, a file or a spec becomes a ViT."""
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 
@@ -12,7 +12,7 @@ from vitzoo.checkpoints.tensors import computes, dtype_of
 from vitzoo.errors import SpecError
 from vitzoo.files.read import Reading
 from vitzoo.model import TimmDialect
-from vitzoo.registry.reference import Name, Typed, parse
+from vitzoo.registry.reference import Name, Reference, Typed, parse
 from vitzoo.spec import NEW, About, Resample, ViTSpec
 from vitzoo.spec.keywords import unknown_field
 
@@ -58,18 +58,15 @@ def build(
     """Build a ViT of the class `kind`, in evaluation mode; `vitzoo.create` is this with `ViT`.
 
     Args:
-        model: weights (`vit_b16.augreg_in21k`) or a model (`vit_b16`) of the registry, or an alias; a checkpoint file
-            or folder in any layout, its address (`hf-hub:org/repo@revision`, `hf://org/repo/file@revision`,
-            `https://host/file#sha256=digest`); or a `ViTSpec`.
+        model: weights or a model of the registry by any of its names, a checkpoint file or folder in any layout, its
+            address (`hf-hub:org/repo@revision`, `hf://org/repo/file`, `https://host/file#sha256=digest`), a `ViTSpec`.
         pretrained: load the weights that a name stands for, a model's first without a tag. A file is always loaded.
         layout: how a checkpoint file names its tensors; found out if not given (`vitzoo.layouts.tables` has the names).
         like: a model or weights of the registry whose architecture a checkpoint file has, for what tensors do not show.
         resample: the policy for position tables; that of the weights if not given, which may not be known.
-        allow_licenses: the licences of weights that may be used; if not given, those that VITZOO_ALLOW_LICENSES names,
-            and all if the environment has no such variable. A licence that restricts the use is warned of once.
-        wrapper: the entry of a training checkpoint that holds the weights ("ema", "model.encoder"); found if not given.
-        prefix: what stands in front of the names of the model's tensors in a checkpoint; found if not given.
-        drop: tensors of a checkpoint to leave out, by their names in it; `*` stands for any text.
+        allow_licenses: licences that weights may have; those in VITZOO_ALLOW_LICENSES, or all without it, if not given.
+        wrapper, prefix, drop: of a file, the entry that holds the weights ("ema"), what stands before the names of the
+            model's tensors, and tensors to leave out (`*` is any text). The first two are found if not given.
         eager: read the whole file into memory at once, for network disks on which mapped files are slow.
         device, dtype: of the parameters; the CPU and torch's default type if not given. On "meta" nothing is computed.
         generator: a torch generator or a seed for whatever is initialised.
@@ -77,27 +74,43 @@ def build(
             also what its tensors do not show, such as `num_heads`. `load_report` says what was adapted to them.
 
     Raises:
-        RegistryError: an unknown name, with the nearest known ones.
-        SpecError: a field that does not exist, or values that do not go together.
+        RegistryError, SpecError: an unknown name; a field that does not exist, values that do not go together.
         LicenseError, WeightsError, LayoutError: weights that are not allowed, cannot be had or read, or do not fit.
     """
     changes, policy = _spec_names(changes), _policy(resample)
     number = dtype_of(dtype) or torch.get_default_dtype()
     place = torch.device("cpu" if device is None else device)
-    if isinstance(model, ViTSpec):
-        built = _fresh(kind, model.replace(**changes), NEW.replace(**policy), place, generator)
-    elif isinstance(reference := parse(model), Name) and reference.repo is None and not pretrained:
-        if wrapper or prefix or drop:
-            raise SpecError(
-                f"wrapper, prefix and drop say how a file is read, and {reference.name} is built without one"
-            )
-        spec, about = _registered(reference.name)
-        built = _fresh(kind, spec.replace(**changes), about.replace(**policy), place, generator)
+    if isinstance(known := _known(model, pretrained, bool(wrapper or prefix or drop)), Model):
+        built = _fresh(kind, known.spec.replace(**changes), known.about.replace(**policy), place, generator)
     else:
         reading = Reading(eager=eager, wrapper=wrapper, drop=drop)
-        found = identified(reference, changes, layout, like, reading, allow_licenses, prefix)
+        found = identified(known, changes, layout, like, reading, allow_licenses, prefix)
         built = _loaded(kind, found, policy, place, generator)
     return built.to(device=place, dtype=number).eval()
+
+
+class Model(NamedTuple):
+    """A model that no file is read for."""
+
+    spec: ViTSpec
+    about: About
+
+
+def _known(model: Typed | ViTSpec, pretrained: bool, reads: bool) -> Model | Reference:
+    """What a model is without a file, or what to read.
+
+    Raises:
+        SpecError: it `reads` a file in some way, and there is none.
+    """
+    if isinstance(model, ViTSpec):
+        name, known = "a spec", Model(model, NEW)
+    elif isinstance(reference := parse(model), Name) and reference.repo is None and not pretrained:
+        name, known = reference.name, _registered(reference.name)
+    else:
+        return reference
+    if reads:
+        raise SpecError(f"wrapper, prefix and drop say how a file is read, and {name} is built without one")
+    return known
 
 
 def _spec_names(changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -150,10 +163,11 @@ def _loaded(
     return model
 
 
-def _registered(name: str) -> tuple[ViTSpec, About]:
+def _registered(name: str) -> Model:
     """A model of the registry, with the preprocessing and the policy of its weights if the name has a tag."""
     found = registry.resolve(name)
     if found.tag is None:
-        return registry.model_spec(found.model), NEW
+        return Model(registry.model_spec(found.model), NEW)
     known = about_entry(found.name)
-    return registry.entry_spec(found.name), NEW.replace(preprocessing=known.preprocessing, resample=known.resample)
+    about = NEW.replace(preprocessing=known.preprocessing, resample=known.resample)
+    return Model(registry.entry_spec(found.name), about)

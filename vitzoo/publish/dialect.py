@@ -56,7 +56,9 @@ def _of_vit(builder: Callable[Concatenate[type[ViT], P], ViT]) -> Callable[P, Vi
 
     _, *parameters = signature(builder).parameters.values()
     create.__name__ = create.__qualname__ = "create"
-    create.__doc__ = str(builder.__doc__).replace(" of the class `kind`; `vitzoo.create` is this with `ViT`", "")
+    create.__doc__ = str(builder.__doc__).replace(
+        " of the class `kind`, in evaluation mode; `vitzoo.create` is this with `ViT`", " in evaluation mode"
+    )
     create.__signature__ = signature(builder).replace(parameters=parameters, return_annotation=ViT)  # type: ignore[attr-defined]
     return create
 

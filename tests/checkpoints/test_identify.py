@@ -127,11 +127,12 @@ def test_a_model_of_another_kind_is_refused(tmp_path: Path) -> None:
 
 def test_the_policy_is_that_of_the_entry_or_of_the_layouts_reader() -> None:
     assert (
-        identify(Shapes(registry.entry_spec("dino_s8.in1k"), "timm"), {}, like="dino_s8.in1k").resample
+        identify(Shapes(registry.entry_spec("dino_s8.in1k"), "timm"), {}, like="dino_s8.in1k").about.resample
         is Resample.DINOV2
     )
     assert (
-        identify(Shapes(registry.entry_spec("vit_b16.tv_in1k_v1"), "torchvision"), {}).resample is Resample.TORCHVISION
+        identify(Shapes(registry.entry_spec("vit_b16.tv_in1k_v1"), "torchvision"), {}).about.resample
+        is Resample.TORCHVISION
     )
 
 

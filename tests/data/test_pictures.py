@@ -257,7 +257,7 @@ Make = Callable[[Path], object]
     ("make", "message"),
     [
         (lambda r: (fill(r / "a"), (r / "b").mkdir()), "no pictures in b; add some, or remove"),
-        (lambda r: fill(r / "a"), "one class only, 'a'"),
+        (lambda r: fill(r / "a"), "only one class, 'a'"),
         (lambda r: fill(r), "each picture in the folder of its class, found 0.png"),
         (lambda r: (fill(r / "a"), fill(r / "b", 1)), "class 'b' has 1 readable pictures, too few"),
         (lambda r: (fill(r / "x" / "a"), fill(r / "y" / "a")), "x/a, y/a would be one class"),

@@ -208,7 +208,7 @@ ONES = np.ones(4, np.float32)
         ({"a.npy": npy(np.ones(2, np.complex64))}, "'a' is of type complex64"),
         ({"a.npy": b"garbage"}, "cannot be read as an npz file"),
         ({"a.npy": b""}, "cannot be read as an npz file"),
-        ({"a.txt": b"x"}, "its member 'a.txt' is no array; expected names that end in .npy"),
+        ({"a.txt": b"x"}, "its member 'a.txt' is not an array; expected names that end in .npy"),
     ],
 )
 def test_npz_members_that_lie(tmp_path: Path, members: dict[str, bytes], words: str) -> None:

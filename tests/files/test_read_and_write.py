@@ -198,7 +198,7 @@ def test_shards_appear_all_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         ([("c", torch.zeros(1))], "'c' was not planned"),
         ([("a", torch.zeros(5))], r"'a' was planned as \[5\] of torch.int64 and came as \[5\] of torch.float32"),
         ([("a", torch.arange(6))], r"'a' was planned as \[5\] of torch.int64 and came as \[6\] of torch.int64"),
-        ([], "7 planned tensors never came: b.weight, a, half"),
+        ([], "7 planned tensors were never written: b.weight, a, half"),
     ],
 )
 def test_what_was_not_planned_is_refused(

@@ -408,7 +408,7 @@ def test_what_cannot_be_written_is_one_line(model: ViT, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["nano", "a/b/c", "org/na me", "org/-nano", "org/a--b", "", "../nano", "org/"])
 def test_names_of_repositories(name: str, tmp_path: Path) -> None:
-    with pytest.raises(PublishError, match=f"'{re.escape(name)}' is no name of a repository"):
+    with pytest.raises(PublishError, match=f"'{re.escape(name)}' is not the name of a repository"):
         publishing.prepare(tiny(), tmp_path / "out", name)
 
 
@@ -424,7 +424,7 @@ def test_save_pretrained_and_from_pretrained(model: ViT, tmp_path: Path) -> None
     model.license = None
     assert [file.name for file in model.save_pretrained(tmp_path / "unlicensed").iterdir()] == ["model.safetensors"]
     assert equal(ViT.from_pretrained(BUNDLED), model)
-    with pytest.raises(SpecError, match="revision is of a repository"):
+    with pytest.raises(SpecError, match="only a repository"):
         ViT.from_pretrained(folder, revision="main")
     with pytest.raises(RegistryError, match="unknown model 'vit_b17'; did you mean"):
         ViT.from_pretrained("vit_b17")

@@ -94,7 +94,7 @@ def test_unknown_recipes(name: str, overrides: dict[str, Any], message: str) -> 
         ({"crop_padding": 4}, "crop_padding and crop_scale exclude each other"),
         ({"mixup": 0.8, "batch_size": 3}, "batch_size 3 is odd"),
         ({"epochs": 1}, "warmup_epochs 1 leaves nothing of 1 epochs"),
-        ({"min_lr": 1.0}, "min_lr 1 is above lr"),
+        ({"min_lr": 1.0}, "min_lr 1 is higher than lr"),
         ({"trainable": "lora", "layer_decay": 0.5}, "layer_decay is for trainable 'full' or 'last-N', found 'lora'"),
         ({"pretrained": False, "trainable": "head"}, "would leave random weights as they are"),
     ],

@@ -178,9 +178,9 @@ def test_what_is_in_the_working_directory_goes_before_a_repository_and_another_s
         (b"vit_b16", SpecError, "found b'vit_b16'"),
         ("vit_b17", RegistryError, "unknown model 'vit_b17'; did you mean vit_b16"),
         ("vit_b16.tag", RegistryError, "unknown tag 'tag' of model 'vit_b16'"),
-        ("hf-hub:", WeightsError, "'' is no name of a repository; expected hf-hub:org/repo"),
+        ("hf-hub:", WeightsError, "'' is not the name of a repository; expected hf-hub:org/repo"),
         ("hf-hub:a/b/c.pth", WeightsError, "or hf://org/repo/file for one file"),
-        ("s3://host/x.pth", WeightsError, "is no address that is known"),
+        ("s3://host/x.pth", WeightsError, "is not a known kind of address"),
         ("https://me:word@host/x.pth?sig=1#md5=1", WeightsError, r"'https://host/x.pth': expected #sha256="),
     ],
 )
@@ -207,7 +207,7 @@ def test_create_says_what_is_wrong_with_a_file(elsewhere: Path, make: str) -> No
 def test_revisions_are_of_repositories() -> None:
     assert at(parse(WEIGHTS), "main") == Name(WEIGHTS, WEIGHTS, "main")
     assert at(parse("org/repo"), "main") == Repository("org/repo", "main")
-    with pytest.raises(SpecError, match="is one file or folder, and revision is of a repository"):
+    with pytest.raises(SpecError, match="is a file or folder, and only a repository"):
         at(parse("./folder"), "main")
     with pytest.raises(SpecError, match="leave one of the two out"):
         at(parse("org/repo@main"), "next")
@@ -215,7 +215,7 @@ def test_revisions_are_of_repositories() -> None:
 
 def test_names_where_names_are_asked_for() -> None:
     assert named("vit_b16") == Name("vit_b16")
-    with pytest.raises(RegistryError, match=r"'\./x\.pt' is no name of the registry"):
+    with pytest.raises(RegistryError, match=r"'\./x\.pt' is not a name in the registry"):
         named("x.pt")
 
 

@@ -76,8 +76,8 @@ HUB = {
     "first byte flipped always": Case(Flipped(0), ALWAYS, "HHGHG", Mismatch, "wrong again", 1),
     "etag of nothing": Case(WrongETag("0" * 64), ALWAYS, "HHGHG", Mismatch, "sha256 0000", 1, method="HEAD"),
     "etag is a path once": Case(WrongETag(ELSEWHERE), 1, "HHHG", method="HEAD"),
-    "etag is a path": Case(WrongETag(ELSEWHERE), ALWAYS, "HHHH", Unreachable, "which is no digest", method="HEAD"),
-    "etag is no digest": Case(WrongETag("W-17"), ALWAYS, "HHHH", Unreachable, "which is no digest", method="HEAD"),
+    "etag is a path": Case(WrongETag(ELSEWHERE), ALWAYS, "HHHH", Unreachable, "which is not a digest", method="HEAD"),
+    "etag is no digest": Case(WrongETag("W-17"), ALWAYS, "HHHH", Unreachable, "which is not a digest", method="HEAD"),
     "500 for the file once": Case(Status(500), 1, "HHGHG"),
     "500 for the file always": Case(Status(500), ALWAYS, "HHGHGHGHG", Unreachable, "status 500; try again later"),
     "503 for its head once": Case(Status(503), 1, "HHHG", method="HEAD"),
@@ -96,7 +96,7 @@ HUB = {
     "page of the same length once": Case(HtmlPage(True), 1, "HHGHG", damaged=1),
     "page of the same length": Case(HtmlPage(True), ALWAYS, "HHGHG", Mismatch, "it is a web page, perhaps a login", 1),
     "page for the head once": Case(HtmlPage(), 1, "HHHG", method="HEAD"),
-    "page for all": Case(HtmlPage(), ALWAYS, "HHHH", Unreachable, "no hub, or a login page", method="*"),
+    "page for all": Case(HtmlPage(), ALWAYS, "HHHH", Unreachable, "not a hub; a network's login page", method="*"),
     "cut, and no length anywhere": Case(Unmeasured(), ALWAYS, "HHGHG", Mismatch, "sha256", 1, method="*"),
     "length too large once": Case(WrongLength(1), 1, "HHGG"),
     "length too small": Case(WrongLength(-1), ALWAYS, "HHGHG", Mismatch, "sha256", 1, method="*"),
@@ -309,9 +309,9 @@ class TestRefusals:
             ),
             ({"repo": REPO, "revision": "v9"}, rf"{REPO} has no such revision; its commits are at .*/commits/main"),
             ({"repo": REPO, "file": "x.npz"}, rf"{REPO} has no such file; its files are at http.*/{REPO}/tree/main"),
-            ({"repo": "a/b/c"}, "'a/b/c' is no name of a repository; expected org/name"),
-            ({"repo": REPO, "file": "../x.npz"}, "'../x.npz' is no plain name"),
-            ({"repo": REPO, "revision": "../main"}, r"'\.\./main' is no plain name"),
+            ({"repo": "a/b/c"}, "'a/b/c' is not the name of a repository; expected org/name"),
+            ({"repo": REPO, "file": "../x.npz"}, "'../x.npz' is not a plain file name"),
+            ({"repo": REPO, "revision": "../main"}, r"'\.\./main' is not a plain file name"),
         ],
     )
     def test_nothing_there(self, b: Bench, source: dict[str, str], message: str) -> None:
@@ -525,7 +525,7 @@ class TestAddresses:
         assert b.asked() == ["GET"]
 
     def test_plain_http_needs_a_digest(self, b: Bench) -> None:
-        with pytest.raises(WeightsError, match="can be changed on its way; use https, or add #sha256=DIGEST"):
+        with pytest.raises(WeightsError, match="can be changed on the way; use https, or add #sha256=DIGEST"):
             b.create("http://weights.invalid/x.safetensors")
         with pytest.raises(WeightsError, match="expected #sha256= and 8 to 64 hexadecimal digits, found '#sha256=xyz'"):
             b.create("https://weights.invalid/x.safetensors#sha256=xyz")
@@ -557,7 +557,7 @@ class TestCertificates:
     def test_https_that_leads_to_http(self, b: Bench, tmp_path: Path) -> None:
         with HttpsServer(b, tmp_path, True, redirect=True) as address:
             b.hub.url(URL_FILE, checkpoint())
-            with pytest.raises(Absent, match="redirects to plain http, where the file can be changed on its way"):
+            with pytest.raises(Absent, match="redirects to plain http, where the file can be changed on the way"):
                 b.create(address + URL_FILE)
             assert b.leftovers() == []
 

@@ -227,7 +227,7 @@ class TestAddresses:
         ],
     )
     def test_no_address(self, text: str) -> None:
-        with pytest.raises(WeightsError, match=r"is no address .*; expected (hf://org/repo/file|https://host/file)"):
+        with pytest.raises(WeightsError, match=r"is not .* address.*; expected (hf://org/repo/file|https://host/file)"):
             parse(text)
 
 
@@ -302,7 +302,7 @@ class TestMirror:
     )
     @pytest.mark.parametrize("name", ["hf://org/repo/../../../x.npz", "https://x/a/../../../b", "https://x/%2e%2e%2fb"])
     def test_leads_nowhere_else(self, b: Bench, mirror: Path, name: str) -> None:
-        with pytest.raises(WeightsError, match=r"its place in a mirror: .* is no plain name"):
+        with pytest.raises(WeightsError, match=r"its place in a mirror: .* is not a plain file name"):
             b.create(name)
 
     def test_files_that_differ_by_the_query(self, b: Bench, mirror: Path) -> None:
@@ -313,7 +313,9 @@ class TestMirror:
 
     def test_is_not_mounted(self, b: Bench, tmp_path: Path) -> None:
         b.monkeypatch.setenv("VITZOO_MIRROR", str(tmp_path / "gone"))
-        with pytest.raises(WeightsError, match=r"VITZOO_MIRROR names .*gone, which is no folder; mount or correct it"):
+        with pytest.raises(
+            WeightsError, match=r"VITZOO_MIRROR names .*gone, which is not a folder; mount it, correct the path"
+        ):
             b.create()
 
 

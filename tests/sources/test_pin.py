@@ -193,7 +193,7 @@ def test_wrong_use_is_one_line_and_writes_nothing(hub: LoopbackHub, run, argumen
 @pytest.mark.parametrize("text", ["", "{", '{"format": 2}', '{"entries": {"x": {"source": "y", "files": []}}}', "[]"])
 def test_a_broken_lock_is_an_error_and_not_no_lock(hub: LoopbackHub, text: str) -> None:
     LOCK.write_text(text)
-    with pytest.raises(WeightsError, match="is no lock file"):
+    with pytest.raises(WeightsError, match="is not a lock file"):
         vitzoo.create(NAME, pretrained=True)
 
 

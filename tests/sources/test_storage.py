@@ -223,7 +223,7 @@ def test_a_mirror_with_other_bytes_is_not_believed(hub: LoopbackHub, tiny, run, 
         vitzoo.create("hf://org/repo/model.safetensors")
     assert copy.exists()  # it is somebody else's folder
     monkeypatch.setenv("VITZOO_MIRROR", str(tmp_path / "nowhere"))
-    with pytest.raises(WeightsError, match="is no folder; mount or correct it"):
+    with pytest.raises(WeightsError, match="is not a folder; mount it, correct the path"):
         vitzoo.create("hf://org/repo/model.safetensors")
 
 

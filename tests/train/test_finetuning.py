@@ -257,7 +257,7 @@ def test_the_best_epoch_can_be_kept_and_a_run_can_end_early(data: Path, start: P
         ({"optimizer": "bnbadam8bit"}, TrainingError, "optimizer bnbadam8bit with .*: .*"),
         ({"checkpoint_steps": 0}, TrainingError, "checkpoint_steps is 0; expected 1 or more"),
         ({"strategy": "fsdp", "devices": "auto"}, TrainingError, "fsdp needs the number of devices, found 'auto'"),
-        ({"strategy": "fsdp", "ema_decay": 0.9}, TrainingError, "strategy fsdp goes without ema_decay and lora"),
+        ({"strategy": "fsdp", "ema_decay": 0.9}, TrainingError, "strategy fsdp does not support ema_decay or lora"),
     ],
 )
 def test_a_run_that_cannot_start(
@@ -333,6 +333,6 @@ def test_on_a_terminal_the_bar_keeps_off_stdout(
 
 
 def test_data_is_refused_before_anything_is_written(start: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="one class only"):
+    with pytest.raises(DataError, match="only one class"):
         run(start, write_pictures(tmp_path / "one", classes=["red"]), tmp_path / "out")
     assert not (tmp_path / "out").exists()

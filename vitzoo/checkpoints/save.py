@@ -90,7 +90,7 @@ class Export:
             return path
         except OSError as error:
             why = error.strerror or str(error)
-            raise WeightsError(f"{path} cannot be written: {why}; what was there before is as it was") from error
+            raise WeightsError(f"{path} cannot be written: {why}; what was there before is unchanged") from error
 
 
 def save(

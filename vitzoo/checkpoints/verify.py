@@ -247,5 +247,7 @@ def _second(
 
 def _difference(a: Tensor, b: Tensor, name: str) -> float:
     if a.shape != b.shape:
-        raise SpecError(f"{name} of the two are {list(a.shape)} and {list(b.shape)}; they are no versions of one model")
+        raise SpecError(
+            f"{name} of the two are {list(a.shape)} and {list(b.shape)}; they are not two versions of one model"
+        )
     return ((a - b).abs().max() / b.abs().max().clamp(min=1e-12)).item()

@@ -58,7 +58,7 @@ def prune(
     names: Annotated[list[str] | None, typer.Argument(help="weights to delete, too", autocompletion=models)] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="show what would go; delete nothing")] = False,
 ) -> None:
-    """Delete quarantine, abandoned downloads and commits that no branch is at; and the weights that are named.
+    """Delete rejected files, abandoned downloads, commits that no branch points to, and the weights that are named.
 
     Of weights from the hub the whole commit goes, with all of its files.
     """

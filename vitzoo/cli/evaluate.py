@@ -45,7 +45,7 @@ def evaluate(
 ) -> None:
     """Compare a model's classes with those of pictures in folders; classes are matched by name."""
     if knn is not None and labels is not None:
-        raise SpecError("--labels names the classes of the classifier, and --knn does without it; give one of them")
+        raise SpecError("--knn does not use a classifier, so --labels has no effect; give one of them")
     for one in filter(None, (data, knn)):
         check_there(one)
     with extra_for("evaluation"):

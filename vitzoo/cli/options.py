@@ -203,5 +203,5 @@ def size_in_bytes(text: str | None) -> int | None:
     except ValueError:
         size = 0
     if size < 1:
-        raise SpecError(f"a size is a number with {', '.join(UNITS)} or of bytes, found '{text}'")
+        raise SpecError(f"a size is a number of bytes, or a number with {', '.join(UNITS)}; found '{text}'")
     return size

@@ -28,7 +28,7 @@ def pin(
 
     path = lock or lock_in_force() or Path(NAME)
     if check and update:
-        raise WeightsError("--check changes nothing and --update does; give one of them")
+        raise WeightsError("--check changes nothing, --update does; give one of them")
     if not names and not (check or update):
         raise WeightsError("nothing to pin; name models, weights, hf-hub:org/repo or addresses")
     if check:

@@ -52,7 +52,10 @@ def _by_split(root: Path, reader: Any, fingerprint: str) -> dict[str, Pictures]:
         homes[split, label].add(str(paths[i].parent))
         places[split].append(i)
     if WHOLE in places and len(places) > 1:
-        raise DataError(f"{root}: some pictures are in split folders and some, such as {paths[places[WHOLE][0]]}, not")
+        raise DataError(
+            f"{root}: some pictures are in split folders and some, such as {paths[places[WHOLE][0]]}, are not; "
+            "move them, or remove the split folders"
+        )
     if mixed := [sorted(folders) for folders in homes.values() if len(folders) > 1]:
         raise DataError(f"{root}: {_some(mixed[0])} would be one class; give the folders different names")
     order: dict[str, int] = getattr(reader, "class_to_idx", None) or reader.class_name_to_idx

@@ -101,7 +101,9 @@ def reading_errors(where: str, needs: str | None = None) -> Iterator[None]:
         raise DataError(f"{where}: {error}; {advice(needs or 'timm')}") from None
     except (OSError, EOFError, ValueError, TypeError, KeyError, RuntimeError, tarfile.TarError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{where}: cannot be read: {reason}; check that it is whole and laid out as expected") from None
+        raise DataError(
+            f"{where}: cannot be read: {reason}; check that it is complete and has the expected structure"
+        ) from None
 
 
 def file_digest(paths: Sequence[Path]) -> str:

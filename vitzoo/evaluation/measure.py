@@ -235,11 +235,11 @@ def matched(pictures: Pictures, names: tuple[str, ...]) -> tuple[str, ...]:
     times = Counter(names)
     if unknown := [name for name in used if not times[name]]:
         raise DataError(
-            f"{pictures.where}: {len(unknown)} of {len(used)} classes are none of the model's: {_few(unknown)}; "
+            f"{pictures.where}: {len(unknown)} of {len(used)} classes are unknown to the model: {_few(unknown)}; "
             f"the model knows {_few(names)}; rename the folders, or give labels for the model's classes"
         )
     if twice := [name for name in used if times[name] > 1]:
-        raise DataError(f"the model has more than one class named {_few(twice)}; give labels that differ")
+        raise DataError(f"the model has several classes named {_few(twice)}; give labels that differ")
     return names
 
 

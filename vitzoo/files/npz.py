@@ -50,7 +50,7 @@ class NpzFile:
             raise ValueError("two members have the same name")
         for member in members:
             if not member.filename.endswith(".npy"):
-                raise ValueError(f"its member '{member.filename}' is no array; expected names that end in .npy")
+                raise ValueError(f"its member '{member.filename}' is not an array; expected names that end in .npy")
             if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise ValueError(f"'{member.filename}' is compressed in a way that numpy never uses")
             if member.compress_size > self._bytes or member.file_size > DEFLATE_MOST * (member.compress_size + 1):

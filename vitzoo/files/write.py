@@ -181,7 +181,9 @@ def _as_planned(tensors: Iterator[tuple[str, Tensor]], shapes: Planned) -> Itera
         yield key, tensor.detach().cpu().contiguous()
         del tensor  # before the next one is made
     if left:
-        raise WeightsError(f"{len(left)} planned tensors never came: {', '.join(list(left)[:8])}; nothing was written")
+        raise WeightsError(
+            f"{len(left)} planned tensors were never written: {', '.join(list(left)[:8])}; nothing was written"
+        )
 
 
 def _nbytes(shape: Shape, dtype: torch.dtype) -> int:

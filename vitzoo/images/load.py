@@ -64,7 +64,7 @@ def load_image(source: Image.Image | str | os.PathLike[str] | IO[bytes], in_chan
     """
     if in_chans not in MODES:
         raise ImageError(
-            f"a picture gives 3 channels or 1, and {in_chans} are asked for; "
+            f"a picture has 3 channels or 1, but the model takes {in_chans}; "
             f"give an array (height, width, {in_chans}) or a tensor ({in_chans}, height, width)"
         )
     if isinstance(source, Image.Image):

@@ -138,7 +138,7 @@ def _public(about: About) -> About:
 
 
 def check_repo(repo: str) -> None:
-    """Refuse what is no name of a repository on the hub, before anything is done for it."""
+    """Refuse what is not the name of a repository on the hub, before anything is done for it."""
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
@@ -146,10 +146,12 @@ def check_repo(repo: str) -> None:
         validate_repo_id(repo)
     except HFValidationError as error:
         raise PublishError(
-            f"'{repo}' is no name of a repository: {str(error).rstrip('.')}; expected org/name"
+            f"'{repo}' is not the name of a repository: {str(error).rstrip('.')}; expected org/name"
         ) from None
     if repo.count("/") != 1:
-        raise PublishError(f"'{repo}' is no name of a repository: expected org/name, with the owner before the slash")
+        raise PublishError(
+            f"'{repo}' is not the name of a repository: expected org/name, with the owner before the slash"
+        )
 
 
 def find_token(repo: str, token: str | None = None) -> str:

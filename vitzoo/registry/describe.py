@@ -60,7 +60,7 @@ def info(name: str) -> Info:
     """
     reference = parse(name)
     if not isinstance(reference, Name):
-        raise RegistryError(f"{reference} is a checkpoint and no name of the registry; `vitzoo.create` reads it")
+        raise RegistryError(f"{reference} is a checkpoint and not a name in the registry; `vitzoo.create` reads it")
     found = registry.resolve(reference.name)
     tags = tuple(registry.entries_of(found.model))
     if found.tag is None:

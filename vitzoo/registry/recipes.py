@@ -119,7 +119,7 @@ class Recipe(Frozen):
         if self.warmup_epochs >= self.epochs:
             raise ValueError(f"warmup_epochs {self.warmup_epochs:g} leaves nothing of {self.epochs} epochs; lower it")
         if self.min_lr > self.lr:
-            raise ValueError(f"min_lr {self.min_lr:g} is above lr {self.lr:g}")
+            raise ValueError(f"min_lr {self.min_lr:g} is higher than lr {self.lr:g}")
         if self.trainable in ("head", "lora") and self.layer_decay != 1:
             raise ValueError(f"layer_decay is for trainable 'full' or 'last-N', found '{self.trainable}'")
         if not self.pretrained and self.trainable != "full":

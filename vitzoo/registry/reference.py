@@ -125,7 +125,7 @@ def named(text: Typed) -> Name:
     """
     found = parse(text)
     if not isinstance(found, Name):
-        raise RegistryError(f"'{found}' is no name of the registry; `vitzoo list` shows the names")
+        raise RegistryError(f"'{found}' is not a name in the registry; `vitzoo list` shows the names")
     return found
 
 
@@ -136,7 +136,9 @@ def at(reference: Reference, revision: str) -> Name | Repository:
         SpecError: it is in no repository, or has a revision already.
     """
     if not isinstance(reference, Name | Repository):
-        raise SpecError(f"{reference} is one file or folder, and revision is of a repository (org/name); leave it out")
+        raise SpecError(
+            f"{reference} is a file or folder, and only a repository (org/name) has revisions; leave revision out"
+        )
     if reference.revision is not None:
         raise SpecError(f"revision {revision} was given, and '{reference}' has one; leave one of the two out")
     if isinstance(reference, Name):
@@ -195,8 +197,8 @@ def _in_repository(text: str, typed: str) -> Reference:
         return Name(index.resolve(repo).name, repo, revision or None)
     if not repo or repo.count("/") > 1:
         raise WeightsError(
-            f"'{typed}': '{repo}' is no name of a repository; expected {_HUB[0]}org/repo, or hf://org/repo/file for "
-            "one file"
+            f"'{typed}': '{repo}' is not the name of a repository; expected {_HUB[0]}org/repo, or "
+            "hf://org/repo/file for one file"
         )
     return Repository(repo, revision or None)
 
@@ -206,7 +208,9 @@ def _addressed(text: str) -> Reference:
     if text.startswith("hf://"):
         match = _ON_HUB.fullmatch(text)
         if match is None:
-            raise WeightsError(f"'{text}' is no address of a file on the hub; expected hf://org/repo/file@revision")
+            raise WeightsError(
+                f"'{text}' is not the address of a file on the hub; expected hf://org/repo/file@revision"
+            )
         repo, file, revision = match.groups()
         if file is None:
             return _in_repository(_revised(repo, revision), text)
@@ -215,9 +219,9 @@ def _addressed(text: str) -> Reference:
     scheme, _, rest = url.partition("://")
     url = f"{scheme.lower()}://{rest}"
     if not url.startswith(("https://", "http://")):
-        raise WeightsError(f"'{text}' is no address that is known; expected hf://org/repo/file or https://host/file")
+        raise WeightsError(f"'{text}' is not a known kind of address; expected hf://org/repo/file or https://host/file")
     if not _ON_WEB.fullmatch(url):
-        raise WeightsError(f"'{text}' is no address of a file; expected https://host/file")
+        raise WeightsError(f"'{text}' is not the address of a file; expected https://host/file")
     digest = re.fullmatch("sha256=([0-9a-f]{8,64})", fragment)
     if fragment and digest is None:
         raise WeightsError(f"'{public(url)}': expected #sha256= and 8 to 64 hexadecimal digits, found '#{fragment}'")

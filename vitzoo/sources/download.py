@@ -41,7 +41,7 @@ def url_file(url: str, promise: Promise = NOTHING, offline: bool = False) -> Hel
         NotCached, Unreachable, Absent, Mismatch, WeightsError: see `failures`; each says what to do.
     """
     if urlsplit(url).scheme == "http" and promise.sha256 is None and urlsplit(url).hostname not in LOOPBACK:
-        raise WeightsError(f"{url}: what comes over http can be changed on its way; use https, or add #sha256=DIGEST")
+        raise WeightsError(f"{url}: a file sent over http can be changed on the way; use https, or add #sha256=DIGEST")
     path = url_path(url)
     wrong = promise.broken(path) if path.is_file() else "it is not in the cache"
     if wrong is None:
@@ -107,7 +107,7 @@ def _stream(url: str, partial: Path, promise: Promise) -> None:
                 file.write(chunk)
                 bar.update(len(chunk))
     if total is not None and partial.stat().st_size != total:
-        raise Unreachable(f"{url}: {total:,} bytes were announced and {partial.stat().st_size:,} came; try again")
+        raise Unreachable(f"{url}: the server announced {total:,} bytes and sent {partial.stat().st_size:,}; try again")
     if looks_like_a_page(partial):
         partial.unlink()
         _validator(partial).unlink(missing_ok=True)
@@ -118,7 +118,7 @@ def _check_answer(url: str, response: Any) -> None:
     """Raise what a status, a redirection or a web page in a file's place means."""
     status, server = response.status_code, urlsplit(url).netloc
     if urlsplit(url).scheme == "https" and any(r.url.scheme != "https" for r in (*response.history, response)):
-        raise Absent(f"{url}: {server} redirects to plain http, where the file can be changed on its way")
+        raise Absent(f"{url}: {server} redirects to plain http, where the file can be changed on the way")
     if status in PASSING:
         later = Unreachable(f"{url}: {server} answered with status {status}; try again later")
         later.after = retry_after(response.headers.get("Retry-After"))
@@ -140,7 +140,7 @@ def _start(url: str, response: Any, partial: Path, have: int) -> int:
     place = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
     if response.status_code != 206 or place is None or int(place[1]) != have:
         partial.unlink(missing_ok=True)
-        raise Unreachable(f"{url}: the server cannot go on after {have:,} bytes; try again")
+        raise Unreachable(f"{url}: the server cannot resume after {have:,} bytes; try again")
     return have
 
 

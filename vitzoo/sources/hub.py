@@ -127,7 +127,7 @@ def hub_folder(repo: str, revision: str | None = None) -> list[Held]:
     held = [obtain(files[name]) for name in (index, *CONFIGURATION) if name in files]
     for name in shards_of(held[0].path):
         if name not in files:
-            raise Absent(f"{place}: {index} names the shard {name}, and the repository does not hold it")
+            raise Absent(f"{place}: {index} names the shard {name}, and the repository does not have it")
         held.append(obtain(files[name]))
     set_ref(repo, revision or "main", files[index].commit)
     return held
@@ -269,11 +269,12 @@ def _remote(
     check_name(file, place)
     if commit is None or not COMMIT.fullmatch(commit):
         raise Unreachable(
-            f"{place}: {constants.ENDPOINT} answered without a commit, so it is no hub, or a login page of this network"
+            f"{place}: {constants.ENDPOINT} answered without a commit, so it is not a hub; "
+            "a network's login page answers like this"
         )
     if revision is not None and COMMIT.fullmatch(revision) and commit != revision:
         raise Mismatch(f"{place}: {constants.ENDPOINT} answered with the commit {commit}")
     if etag is None or not (SHA256.fullmatch(etag) or COMMIT.fullmatch(etag)):
-        raise Unreachable(f"{place}: {constants.ENDPOINT} answered with the ETag {etag!r}, which is no digest")
+        raise Unreachable(f"{place}: {constants.ENDPOINT} answered with the ETag {etag!r}, which is not a digest")
     lfs = SHA256.fullmatch(etag) is not None
     return Remote(repo, file, commit, Promise(etag if lfs else None, None if lfs else etag, size))

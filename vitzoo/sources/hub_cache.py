@@ -45,7 +45,7 @@ def check_repo(repo: str, place: str) -> None:
     try:
         validate_repo_id(repo)
     except HFValidationError:
-        raise WeightsError(f"{place}: '{repo}' is no name of a repository; expected org/name") from None
+        raise WeightsError(f"{place}: '{repo}' is not the name of a repository; expected org/name") from None
 
 
 def check_name(name: str, place: str) -> None:
@@ -56,7 +56,7 @@ def check_name(name: str, place: str) -> None:
     """
     parts = name.split("/")
     if not name or any(part in ("", ".", "..") for part in parts) or re.search(r"[\\:\0-\x1f]", name):
-        raise WeightsError(f"{place}: '{name}' is no plain name of a file or revision")
+        raise WeightsError(f"{place}: '{name}' is not a plain file name or revision")
 
 
 def shards_of(path: Path) -> list[str]:

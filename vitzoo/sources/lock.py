@@ -67,7 +67,7 @@ def read_lock(path: Path) -> Lock:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
-        raise WeightsError(f"{path} is no lock file: {where}: {first['msg']}; write it with `vitzoo pin`") from None
+        raise WeightsError(f"{path} is not a lock file: {where}: {first['msg']}; write it with `vitzoo pin`") from None
 
 
 def write_lock(path: Path, lock: Lock) -> None:

@@ -31,7 +31,9 @@ def mirror() -> Path | None:
     if not named:
         return None
     if not Path(named).is_dir():
-        raise WeightsError(f"{ENVIRONMENT} names {named}, which is no folder; mount or correct it, or unset it")
+        raise WeightsError(
+            f"{ENVIRONMENT} names {named}, which is not a folder; mount it, correct the path or unset the variable"
+        )
     return Path(named)
 
 

@@ -99,10 +99,10 @@ def _keyed(names: Iterable[str]) -> dict[str, Name | Repository | Address]:
 def _pinnable(reference: Reference) -> Name | Repository | Address:
     match reference:
         case File():
-            raise WeightsError(f"{reference} is a file of this machine, and a pin is of what is fetched; leave it out")
+            raise WeightsError(f"{reference} is a local file, and only what is downloaded can be pinned; leave it out")
         case Name() | Repository() if reference.revision:
             raise WeightsError(
-                f"'{reference}': a pin is of what a branch has now; leave '@{reference.revision}' out, "
+                f"'{reference}': a pin takes what the branch holds now; leave '@{reference.revision}' out, "
                 "or use hf://org/repo/file"
             )
         case Name():

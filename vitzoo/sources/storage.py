@@ -159,7 +159,7 @@ def prefetch(name: str, mirror: Path | None = None) -> Fetched:
     """Fetch weights into the cache, and copy them into a mirror; see `vitzoo.sources.mirror` for its form."""
     reference = parse(name)
     if isinstance(reference, File):
-        raise WeightsError(f"{name} is a file of this machine, so there is nothing to fetch; leave it out")
+        raise WeightsError(f"{name} is a local file, so there is nothing to download; leave it out")
     _, fetched = obtain(reference)
     if mirror is None:
         return fetched

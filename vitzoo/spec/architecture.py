@@ -264,7 +264,7 @@ class ViTSpec(Frozen):
                     f"attention '{self.attention}' halves heads of {self.dim_per_head}: give an even width"
                 )
             if self.rope is not None or self.rel_pos is not RelPos.NONE or self.num_kv_heads is not None:
-                raise ValueError(f"attention '{self.attention}' goes without rope, rel_pos and num_kv_heads")
+                raise ValueError(f"attention '{self.attention}' cannot be combined with rope, rel_pos or num_kv_heads")
         if self.pool is Pool.MAP and self.hidden_dim % (self.pool_heads or self.num_heads):
             raise ValueError(f"hidden_dim {self.hidden_dim} is not divisible by the heads of pool map; give pool_heads")
 

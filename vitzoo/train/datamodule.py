@@ -163,7 +163,7 @@ class PictureData(lightning.LightningDataModule):
 def check_classes(train: Pictures, val: Pictures | None, test: Pictures | None) -> None:
     """A DataError unless there are two classes or more, none is empty, and all parts have the same."""
     if len(train.classes) < 2:
-        raise DataError(f"{train.where}: one class only, '{train.classes[0]}'; expected two or more to tell apart")
+        raise DataError(f"{train.where}: only one class, '{train.classes[0]}'; expected two or more to tell apart")
     parts = {"training": train, "validation": val, "test": test}
     have = {part: {p.classes[t] for t in np.unique(p.targets)} for part, p in parts.items() if p is not None}
     named = {name for p in parts.values() if p is not None for name in p.classes}

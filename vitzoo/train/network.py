@@ -36,7 +36,7 @@ def build(model: Model, recipe: Recipe, classes: tuple[str, ...]) -> ViT:
             vit = create(save(model, Path(folder) / "model.safetensors"), **changes)
     elif not recipe.pretrained and not isinstance(parse(model), Name):
         raise TrainingError(
-            f"the recipe starts from random weights, and {parse(model)} has weights; name a model of the registry"
+            f"the recipe starts from random weights, but {parse(model)} has weights; name a model of the registry"
         )
     else:
         vit = create(model, pretrained=recipe.pretrained, generator=recipe.seed, **changes)

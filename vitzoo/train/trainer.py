@@ -69,7 +69,7 @@ def make_trainer(
     """
     sharded = machines.strategy == FSDP
     if sharded and (recipe.ema_decay is not None or recipe.trainable == "lora"):
-        raise TrainingError("strategy fsdp goes without ema_decay and lora; use ddp, or leave them out")
+        raise TrainingError("strategy fsdp does not support ema_decay or lora; use ddp, or leave them out")
     strategy: Any = machines.strategy
     if sharded:
         if not isinstance(machines.devices, int):

@@ -346,7 +346,7 @@ def _misread(spec: ViTSpec, read: Fields) -> list[str]:
     try:
         told = spec.replace(**{key: value for key, value in read.items() if key not in UNTOLD})
     except SpecError as error:
-        return [f"it would be read as what no model is: {error}"]
+        return [f"nothing could read it back: {error}"]
     return [
         f"{key} is {getattr(spec, key)}, and would be read as {getattr(told, key)}"
         for key in read

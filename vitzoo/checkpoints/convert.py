@@ -97,8 +97,7 @@ def convert(
     """
     drop, tensors_left = (_of_spec(drop, wanted) for wanted in (True, False))
     reading = Reading(streamed=True, wrapper=wrapper, drop=tensors_left)
-    found = identified(source, fields, source_layout, like, reading, prefix=prefix)
-    number = dtype_of(dtype)
+    number, found = dtype_of(dtype), identified(source, fields, source_layout, like, reading, prefix=prefix)
     _refuse(found.changes)
     tensors, export = found.tensors(), Export.planned(layout, found.spec, found.about, drop)
     rows, done = tuple(_rows(tensors, export)), count(1)

@@ -77,8 +77,7 @@ def build(
         RegistryError, SpecError: an unknown name; a field that does not exist, values that do not go together.
         LicenseError, WeightsError, LayoutError: weights that are not allowed, cannot be had or read, or do not fit.
     """
-    changes, policy = _spec_names(changes), _policy(resample)
-    number = dtype_of(dtype) or torch.get_default_dtype()
+    changes, policy, number = _spec_names(changes), _policy(resample), dtype_of(dtype) or torch.get_default_dtype()
     place = torch.device("cpu" if device is None else device)
     if isinstance(known := _known(model, pretrained, bool(wrapper or prefix or drop)), Model):
         built = _fresh(kind, known.spec.replace(**changes), known.about.replace(**policy), place, generator)

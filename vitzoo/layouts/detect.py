@@ -31,6 +31,8 @@ from vitzoo.spec import (
     ViTSpec,
 )
 
+BLOCK = "blocks.{i}."
+
 # What no tensor shows, or not always.
 HIDDEN = (
     "num_heads",
@@ -244,79 +246,80 @@ def _hinted_sizes(hints: Mapping[str, Any]) -> dict[str, int]:
 
 def _fields(shown: Shown, hints: Mapping[str, Any], fallback: Any) -> dict[str, Any]:
     """Every field of the spec that the file shows or the layout fixes."""
-    shapes, joined = shown.shapes, shown.joined
-    block = "blocks.{i}."
-    dim = joined["norm1" if "norm1" in joined else f"{block}norm1.weight"][0]
-    kernel = shapes.get("patch_embed.proj.weight")
+    dim = shown.joined["norm1" if "norm1" in shown.joined else f"{BLOCK}norm1.weight"][0]
+    kernel = shown.shapes.get("patch_embed.proj.weight")
     fields: dict[str, Any] = {"hidden_dim": dim, "depth": shown.depth}
     if kernel is not None:
         fields |= {"in_chans": kernel[1], "patch_size": kernel[2:]}
-    attn_rows = joined[f"{block}attn.qkv.weight"][0]
-    # Packed gates bear the name of a plain layer in some layouts; then widths tell.
-    packed = f"{block}mlp.gate.weight" in joined and f"{block}mlp.gate.weight" not in shapes
-    both = packed and f"{block}mlp.fc1.weight" in shapes
-    gated = f"{block}mlp.gate.weight" in joined
-    if both:
-        gated = shapes[f"{block}mlp.fc1.weight"][0] != shapes[f"{block}mlp.fc2.weight"][1]
-    first = f"{block}mlp.gate.weight" if gated else f"{block}mlp.fc1.weight"
-    mlp_dim = shapes[f"{block}mlp.fc2.weight"][1] if f"{block}mlp.fc2.weight" in shapes else None
-    if mlp_dim is None:  # the two output layers are one
-        mlp_dim = joined[f"{block}mlp.fc2.weight"][1] - dim
-    attention = AttentionKind.SOFTMAX
-    if f"{block}attn.lambda_a" in shown:
-        attention = AttentionKind.DIFF_DUAL
-    elif f"{block}attn.lambda_q1" in shown:
-        attention = AttentionKind.DIFF
-    fields |= {
-        "mlp_dim": mlp_dim,
-        "mlp": MLP.GATED if gated else MLP.PLAIN,
-        "attention": attention,
-        "class_token": "cls_token" in shown,
-        "dist_token": "dist_token" in shown,
-        "reg_tokens": joined["reg_tokens"][0] if "reg_tokens" in joined else 0,
-        "patch_bias": "patch_embed.proj.bias" in shown,
-        "patch_norm": "patch_embed.norm.weight" in shown,
-        "norm": Norm.LAYER if f"{block}norm1.bias" in shown else Norm.RMS,
-        "norm_pre": "norm_pre.weight" in shown,
-        "layer_scale": 1e-5 if f"{block}ls1.gamma" in shown else None,
-        "qk_norm": f"{block}attn.q_norm.weight" in shown,
-        "attn_norm": f"{block}attn.norm.weight" in shown,
-        "proj_bias": f"{block}attn.proj.bias" in shown,
-        "mlp_bias": first.replace("weight", "bias") in shown,
-        "mlp_out_bias": f"{block}mlp.fc2.bias" in shown,
-        "mlp_norm": f"{block}mlp.norm.weight" in shown,
-        "qkv_bias": QKVBias.ALL if f"{block}attn.qkv.bias" in shown else QKVBias.NONE,
-        "rel_pos": RelPos.SHARED
-        if "rel_pos.grid" in shown
-        else RelPos.BLOCK
-        if f"{block}attn.rel_pos.grid" in shown
-        else RelPos.NONE,
-        **_head(shown, dim, hints),
-    }
+    fields |= _mlp(shown, dim)
+    fields |= _present(shown)
+    fields |= _head(shown, dim, hints)
     if "pool.fc1.weight" in shown:
-        width = joined["pool.fc1.weight"][0]
-        fields["pool_mlp_dim"] = None if width == mlp_dim else width
-    if fields["layer_scale"] is not None:
-        fields["layer_scale_mlp"] = f"{block}ls2.gamma" in shown or shown.implied.get("block") is BlockKind.PARALLEL
-    if "norm.weight" not in shown:
-        fields["final_norm"] = FinalNorm.NONE
+        width = shown.joined["pool.fc1.weight"][0]
+        fields["pool_mlp_dim"] = None if width == fields["mlp_dim"] else width
     fields |= {name: value for name, value in shown.implied.items() if "." not in name}
-    if f"{block}mlp.fc1.weight" not in shapes and not gated:
-        attn_rows -= mlp_dim  # a parallel block's first layers are one
+    attn_rows = shown.joined[f"{BLOCK}attn.qkv.weight"][0]
+    if f"{BLOCK}mlp.fc1.weight" not in shown.shapes and fields["mlp"] is MLP.PLAIN:
+        attn_rows -= fields["mlp_dim"]  # a parallel block's first layers are one
     shown.attn_dim = attn_rows - 2 * shown.rows_of_kv[0] if shown.rows_of_kv else attn_rows // 3
     fields |= _heads(shown, fields["attention"])
     fields |= _positions(shown, fields, hints, fallback)
     if "pool" not in fields and not fields["num_classes"] and hints.get("pool") in (Pool.NONE, Pool.CLS_AVG):
         fields["pool"] = Pool(hints["pool"])  # without a classifier shapes show neither, and contradict neither
+    return fields | _held(shown, fields)
+
+
+def _mlp(shown: Shown, dim: int) -> dict[str, Any]:
+    """The MLP's kind and width. Packed gates bear the name of a plain layer in some layouts; then widths tell."""
+    shapes, joined = shown.shapes, shown.joined
+    gate, first, last = (f"{BLOCK}mlp.{name}.weight" for name in ("gate", "fc1", "fc2"))
+    gated = gate in joined
+    if gated and gate not in shapes and first in shapes:
+        gated = shapes[first][0] != shapes[last][1]
+    mlp_dim = shapes[last][1] if last in shapes else joined[last][1] - dim  # the two output layers may be one
+    bias = (gate if gated else first).replace("weight", "bias")
+    return {"mlp_dim": mlp_dim, "mlp": MLP.GATED if gated else MLP.PLAIN, "mlp_bias": bias in shown}
+
+
+def _present(shown: Shown) -> dict[str, Any]:
+    """Fields that the presence of a tensor shows."""
+    attention = AttentionKind.DIFF if f"{BLOCK}attn.lambda_q1" in shown else AttentionKind.SOFTMAX
+    rel_pos = RelPos.BLOCK if f"{BLOCK}attn.rel_pos.grid" in shown else RelPos.NONE
+    found: dict[str, Any] = {
+        "attention": AttentionKind.DIFF_DUAL if f"{BLOCK}attn.lambda_a" in shown else attention,
+        "class_token": "cls_token" in shown,
+        "dist_token": "dist_token" in shown,
+        "reg_tokens": shown.joined["reg_tokens"][0] if "reg_tokens" in shown.joined else 0,
+        "patch_bias": "patch_embed.proj.bias" in shown,
+        "patch_norm": "patch_embed.norm.weight" in shown,
+        "norm": Norm.LAYER if f"{BLOCK}norm1.bias" in shown else Norm.RMS,
+        "norm_pre": "norm_pre.weight" in shown,
+        "layer_scale": 1e-5 if f"{BLOCK}ls1.gamma" in shown else None,
+        "qk_norm": f"{BLOCK}attn.q_norm.weight" in shown,
+        "attn_norm": f"{BLOCK}attn.norm.weight" in shown,
+        "proj_bias": f"{BLOCK}attn.proj.bias" in shown,
+        "mlp_out_bias": f"{BLOCK}mlp.fc2.bias" in shown,
+        "mlp_norm": f"{BLOCK}mlp.norm.weight" in shown,
+        "qkv_bias": QKVBias.ALL if f"{BLOCK}attn.qkv.bias" in shown else QKVBias.NONE,
+        "rel_pos": RelPos.SHARED if "rel_pos.grid" in shown else rel_pos,
+    }
+    if found["layer_scale"] is not None:
+        found["layer_scale_mlp"] = f"{BLOCK}ls2.gamma" in shown or shown.implied.get("block") is BlockKind.PARALLEL
+    return found if "norm.weight" in shown else found | {"final_norm": FinalNorm.NONE}
+
+
+def _held(shown: Shown, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of which the layout leaves one value."""
+    found = dict(fields)
     for name in HIDDEN:
         allowed = shown.layout.holds.get(name, (ViTSpec.model_fields[name].default,))
-        if name not in fields and (name not in SIZES or name in shown.layout.holds) and allowed is not ANY:
-            possible = [value for value in allowed if not _impossible(name, value, fields)]
+        if name not in found and (name not in SIZES or name in shown.layout.holds) and allowed is not ANY:
+            possible = [value for value in allowed if not _impossible(name, value, found)]
             if len(possible) == 1:
-                fields[name] = possible[0]
-    if fields.get("pool") is not Pool.MAP and "pool" in fields:
-        fields |= {"pool_heads": None} | ({} if fields["pool"] is Pool.AVG else {"pool_prefix": False})
-    return fields
+                found[name] = possible[0]
+    if found.get("pool") is not Pool.MAP and "pool" in found:
+        found |= {"pool_heads": None} | ({} if found["pool"] is Pool.AVG else {"pool_prefix": False})
+    return found
 
 
 def _impossible(name: str, value: Any, fields: Mapping[str, Any]) -> bool:

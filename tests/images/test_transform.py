@@ -527,7 +527,7 @@ def test_bad_pictures(image: Any, message: str) -> None:
 
 
 def test_files_for_a_model_of_five_channels(picture: Image.Image) -> None:
-    with pytest.raises(ImageError, match=r"5 are asked for; give an array \(height, width, 5\)"):
+    with pytest.raises(ImageError, match=r"the model takes 5; give an array \(height, width, 5\)"):
         make_transform(in_chans=5)(picture)
 
 

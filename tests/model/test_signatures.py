@@ -51,7 +51,7 @@ def pictures(spec: ViTSpec, count: int = 2, size: tuple[int, int] | None = None)
 
 def output_shape(spec: ViTSpec, count: int) -> tuple[int, ...]:
     tokens = (spec.num_prefix_tokens + spec.num_patches,) if spec.pool is specs.Pool.NONE else ()
-    return (count, *tokens, spec.num_classes or spec.pooled_dim)
+    return (count, *tokens, spec.num_classes or spec.out_dim or spec.pooled_dim)
 
 
 def equal(found: object, expected: object) -> None:

@@ -77,7 +77,7 @@ def test_the_licence_is_the_one_that_the_package_states() -> None:
     assert "END OF TERMS AND CONDITIONS" in text
     # PyPI has a package vit-zoo and refuses names that differ by separators alone.
     assert re.sub("[-_.]", "", project["name"]).lower() != "vitzoo"
-    assert project["scripts"] == {"vitzoo": "vitzoo.cli:main"}
+    assert project["scripts"] == {"vitzoo": "vitzoo.__main__:main"}
 
 
 def test_no_page_and_no_message_advises_an_install_by_a_name_that_no_index_has() -> None:

@@ -159,9 +159,11 @@ class Layout:
 
     def outside(self, name: str) -> bool:
         """Whether a rule reads a tensor of this name ("../") outside of the scope, or it stands in the classifier."""
-        return name in self._known[1] or name.startswith(
-            tuple(f"{root}." for root in self.classifiers.values() if root.startswith(OUTSIDE))
-        )
+        return name in self._known[1] or name.startswith(self._roots)
+
+    @cached_property
+    def _roots(self) -> tuple[str, ...]:
+        return tuple(f"{root}." for root in self.classifiers.values() if root.startswith(OUTSIDE))
 
     def view(self, keys: Iterable[str], stored: Container[str] = (), prefix: str | None = None) -> dict[str, str]:
         """From the rules' names to the keys of a file; those outside of the prefix have "../" before their names.

@@ -51,8 +51,8 @@ def placements(layout: "Layout", shapes: Mapping[str, Shape], prefix: str | None
     Raises:
         LayoutError: two keys that stand for one name.
     """
-    bare = {key: _without(TRANSPARENT.sub("", key), layout.prefixes) for key in shapes}
-    chosen = None if prefix is None else _ended(_without(TRANSPARENT.sub("", prefix), layout.prefixes))
+    bare = {key: _bare(key, layout.prefixes) for key in shapes}
+    chosen = None if prefix is None else _ended(_bare(prefix, layout.prefixes))
     found = [
         _placed(layout, shapes, bare, place, chosen)
         for place in _places(layout, {name: shapes[key] for key, name in bare.items()})
@@ -60,7 +60,9 @@ def placements(layout: "Layout", shapes: Mapping[str, Shape], prefix: str | None
     ]
     models = [one for one in found if all(map(layout.knows, one.names))]
     whole = [one for one in models if not one.strange]
-    return whole or models or sorted(found, key=lambda one: (_unexplained(layout, one), len(one.prefix)))[:1]
+    if whole or models or len(found) < 2:
+        return whole or models or found
+    return [min(found, key=lambda one: (_unexplained(layout, one), len(one.prefix)))]
 
 
 def view(layout: "Layout", shapes: Mapping[str, Shape], prefix: str | None = None) -> Placement:
@@ -90,7 +92,7 @@ def stray(layout: "Layout", shapes: Mapping[str, Shape], prefix: str | None = No
         return None
     unknown = [found.names[name] for name in found.names if not layout.knows(name)]
     odd = [*found.strange, *unknown]
-    if not odd or 2 * len(odd) > len(shapes) or not any(name in found.names for name in layout.anchors):
+    if not odd or 2 * len(odd) >= len(shapes) or not any(name in found.names for name in layout.anchors):
         return None
     behind = f" behind the prefix '{found.prefix}'" if found.prefix else ""
     norms = [key for key in odd if key.endswith("running_mean")]
@@ -111,6 +113,10 @@ def _widest(key: str, kept: Iterable[str]) -> str:
 def _ended(prefix: str) -> str:
     """`model` as well as `model.`, if a caller writes it so."""
     return prefix if not prefix or prefix[-1] in "./_" else f"{prefix}."
+
+
+def _bare(key: str, prefixes: Iterable[str]) -> str:
+    return _without(TRANSPARENT.sub("", key) if "_mod" in key else key, prefixes)
 
 
 def _without(name: str, prefixes: Iterable[str]) -> str:

@@ -189,7 +189,7 @@ def test_without_a_policy_the_weights_own_size_works(unknown: Path) -> None:
         assert torch.equal(vit(torch.ones(1, 3, 32, 32)), model()(torch.ones(1, 3, 32, 32)))
 
 
-NO_POLICY = r"for 4x4 patches and not for 6x6, .* choose a policy with resample=\.\.\.: timm, huggingface"
+NO_POLICY = r"for 4x4 patches and not for 6x6, .* choose a policy with resample='\.\.\.': timm, huggingface"
 
 
 @pytest.mark.parametrize("relative", [False, True])

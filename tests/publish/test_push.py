@@ -294,7 +294,7 @@ def test_the_code_for_other_channels_runs(layout: str, tmp_path: Path, monkeypat
 def test_a_licence_is_required(tmp_path: Path) -> None:
     model = tiny()
     model.license = None
-    with pytest.raises(LicenseError, match=r"no licence of these weights is known.*--license"):
+    with pytest.raises(LicenseError, match=r"no licence of these weights is known.*license='apache-2.0'"):
         publishing.prepare(model, tmp_path / "out", REPO)
     assert not (tmp_path / "out").exists()
     folder = publishing.prepare(model, tmp_path / "out", REPO, license="mit")

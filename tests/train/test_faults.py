@@ -119,7 +119,7 @@ POINTS = {
     "between the best and the last checkpoint": lambda patch: die_in_save(2, patch, kill),
     "in a later checkpoint": lambda patch: die_in_save(4, patch, kill),
     "before a checkpoint gets its name": lambda patch: die_in_save(4, patch, kill, half=False),
-    "before the result is written": lambda patch: patch.setattr(finetuning, "write", lambda *args: kill()),
+    "before the result is written": lambda patch: patch.setattr(finetuning, "save", lambda *args: kill()),
     "before the report": lambda patch: patch.setattr(finetuning, "write_report", lambda *args: kill()),
 }
 
@@ -195,7 +195,7 @@ def test_a_run_killed_after_its_adapter_was_written_is_finished(data: Path, star
     settings = RECIPES["lora"]
     whole = run(start, data, tmp_path / "whole", **settings).parent
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(finetuning, "write", stop)
+        patch.setattr(finetuning, "save", stop)
         with pytest.raises(Killed):
             run(start, data, tmp_path / "broken", **settings)
     assert (tmp_path / "broken" / "adapter" / "adapter_model.safetensors").exists()
@@ -225,7 +225,7 @@ def test_a_run_that_had_stopped_early_stays_stopped(data: Path, start: Path, tmp
     whole = run(start, data, tmp_path / "whole", **settings).parent
     assert len(curve(whole)) == 3
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(finetuning, "write", stop)
+        patch.setattr(finetuning, "save", stop)
         with pytest.raises(Killed):
             run(start, data, tmp_path / "broken", **settings)
     run(start, data, tmp_path / "broken", resume=True, **settings)

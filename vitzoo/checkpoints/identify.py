@@ -291,8 +291,9 @@ def _settled(
     """One reading if all agree in what they compute; else an error that lists what the caller has to choose from."""
     if not readings:
         raise _nothing_fits(file, shown, given, beside, like)
-    first = readings[0]
-    names = [name for name in ViTSpec.model_fields if name not in TRAINING]
+    # One layer, by shapes: that of published weights which project to the same width is a projection.
+    first = next((reading for reading in readings if reading.spec.head is Head.PROJECTION), readings[0])
+    names = [name for name in ViTSpec.model_fields if name not in (*TRAINING, "head", "num_classes", "out_dim")]
     differing = [n for n in names if any(getattr(r.spec, n) != getattr(first.spec, n) for r in readings)]
     if differing:
         lines = [

@@ -200,3 +200,9 @@ def test_command_line(source: Path, tmp_path: Path, capsys, monkeypatch) -> None
         assert (code, out) == (2, "")
         assert message in err
         assert len(err.strip().splitlines()) == 1
+
+
+def test_an_unknown_layout_is_said_before_anything_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vitzoo.checkpoints.convert.identified", lambda *_, **__: pytest.fail("the source was read"))
+    with pytest.raises(LayoutError, match="unknown layout 'keras'"):
+        vitzoo.convert("vit_b16", tmp_path / "out", "keras")

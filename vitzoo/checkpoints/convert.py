@@ -14,6 +14,7 @@ from vitzoo.checkpoints.save import Export
 from vitzoo.checkpoints.tensors import NativeTensors, dtype_of
 from vitzoo.errors import SpecError
 from vitzoo.files.read import Reading
+from vitzoo.layouts.tables import named
 from vitzoo.spec import Shape, ViTSpec
 
 
@@ -87,14 +88,14 @@ def convert(
         layout: a layout, or the group of a library ("timm", "huggingface"): the first that can hold the model.
         source_layout, like, wrapper, prefix, fields: what `source` is, as for `vitzoo.create`; found if not given.
         drop: what is left out on purpose: fields of the spec that `layout` cannot hold, and tensors of `source`.
-        dtype: of all tensors written; each keeps its own if not given.
-        shard_size: most bytes of one safetensors file.
+        dtype, shard_size: of all tensors written, each keeps its own if not given; most bytes of one safetensors file.
         progress: called with the number of tensors written and of all.
 
     Raises:
         LayoutError: `source` is in no known layout, or `layout` cannot hold it.
         WeightsError: files that cannot be read or written, or a source whose architecture is not certain.
     """
+    named(layout)  # an unknown one is said before anything is fetched
     drop, tensors_left = (_of_spec(drop, wanted) for wanted in (True, False))
     reading = Reading(streamed=True, wrapper=wrapper, drop=tensors_left)
     number, found = dtype_of(dtype), identified(source, fields, source_layout, like, reading, prefix=prefix)

@@ -70,11 +70,15 @@ def get_layout(name: str) -> Layout:
     return LAYOUTS[name]
 
 
+def named(name: str) -> list[Layout]:
+    """The layout of this name, or those of a group; LayoutError with the names there are."""
+    return [get_layout(member) for member in GROUPS.get(name, (name,))]
+
+
 def layout_for(name: str, spec: ViTSpec, drop: Sequence[str] = ()) -> Layout:
     """The layout to write a model in: `name`, or the first of the group `name` that can hold it.
 
     Raises:
         LayoutError: unknown, or none can hold it; what stands in the way is named for the one that comes closest.
     """
-    found = [get_layout(member) for member in GROUPS.get(name, (name,))]
-    return min(found, key=lambda layout: len(set(layout.refusals(spec)) - set(drop)))
+    return min(named(name), key=lambda layout: len(set(layout.refusals(spec)) - set(drop)))

@@ -4,7 +4,7 @@ Each message says what was expected, what was found and what to do next.
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 
 class Argument(NamedTuple):
@@ -22,7 +22,8 @@ class Argument(NamedTuple):
         if self.name in options:
             option = options[self.name]
             return option if self.value is None else " ".join(f"{option} {value}" for value in values)
-        return f"{options['settings']} {self.name}={self.value}" if "settings" in options else str(self)
+        text = str(self.value).replace(" ", "") if isinstance(self.value, list | tuple) else self.value
+        return f"{options['settings']} {self.name}={text}" if "settings" in options else str(self)
 
 
 class VitzooError(Exception):
@@ -31,6 +32,13 @@ class VitzooError(Exception):
     def __init__(self, *parts: "str | Argument") -> None:
         super().__init__("".join(map(str, parts)))
         self.parts = parts
+
+    def renamed(self, names: Mapping[str, str]) -> Self:
+        """The same error to who knows an argument by another name."""
+        found = (
+            one._replace(name=names.get(one.name, one.name)) if isinstance(one, Argument) else one for one in self.parts
+        )
+        return type(self)(*found)
 
     def spelled(self, options: Mapping[str, str]) -> str:
         """The message to who runs a command: `options` has the option of each argument."""

@@ -110,7 +110,7 @@ def test_timm_reads_our_file(tmp_path: Path, case: str, scan: bool) -> None:
 
 def test_the_fixed_table_is_big_visions_and_no_other(tmp_path: Path) -> None:
     own = spec(**CASES["sincos2d"][1])
-    table = big_vision.sincos2d(own)
+    table = big_vision.fixed(own)
     close(table, torch.from_numpy(sincos2d(2, 3, 24))[0].float())
     binding, tensors = BY_NAME["big_vision"].bind(own, writing=True), native(own, 0)
     tensors["pos_embed.grid"] = table.reshape(2, 3, 24)

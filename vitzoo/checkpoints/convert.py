@@ -1,7 +1,7 @@
 """From a checkpoint in one layout to a file or folder in another, tensor by tensor."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import count
 from pathlib import Path
@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 import torch
 
-from vitzoo.checkpoints.identify import identified
+from vitzoo.checkpoints.identify import Identified, Told, identified
 from vitzoo.checkpoints.save import Export
 from vitzoo.checkpoints.tensors import NativeTensors, dtype_of
-from vitzoo.errors import SpecError
+from vitzoo.errors import SpecError, VitzooError
 from vitzoo.files.read import Reading
 from vitzoo.layouts.tables import named
 from vitzoo.spec import Shape, ViTSpec
@@ -75,6 +75,7 @@ def convert(
     wrapper: str | None = None,
     prefix: str | None = None,
     drop: Sequence[str] = (),
+    source_img_size: int | Sequence[int] | None = None,
     dtype: torch.dtype | str | None = None,
     shard_size: int | None = None,
     progress: Callable[[int, int], object] = lambda done, total: None,
@@ -84,37 +85,43 @@ def convert(
 
     Args:
         source: a checkpoint file or folder, or weights of the registry.
-        target: a file (its suffix says the kind) or, where the layout's library reads one, a new folder.
-        layout: a layout, or the group of a library ("timm", "huggingface"): the first that can hold the model.
-        source_layout, like, wrapper, prefix, fields: what `source` is, as for `vitzoo.create`; found if not given.
+        target, layout: a file (its suffix says the kind) or, where the layout's library reads one, a new folder; in a
+            layout, or the first of a library's group ("timm", "huggingface") that can hold the model.
+        source_layout, like, wrapper, prefix, source_img_size, fields: what `source` is, as for `vitzoo.create`.
         drop: what is left out on purpose: fields of the spec that `layout` cannot hold, and tensors of `source`.
         dtype, shard_size: of all tensors written, each keeps its own if not given; most bytes of one safetensors file.
         progress: called with the number of tensors written and of all.
 
     Raises:
-        LayoutError: `source` is in no known layout, or `layout` cannot hold it.
-        WeightsError: files that cannot be read or written, or a source whose architecture is not certain.
+        LayoutError, WeightsError: `source` is in no known layout, its architecture is not certain, or `layout` cannot
+            hold it; files that cannot be read or written.
     """
     named(layout)  # an unknown one is said before anything is fetched
     drop, tensors_left = (_of_spec(drop, wanted) for wanted in (True, False))
-    reading = Reading(streamed=True, wrapper=wrapper, drop=tensors_left)
-    number, found = dtype_of(dtype), identified(source, fields, source_layout, like, reading, prefix=prefix)
+    told = Told(source_layout, like, prefix, source_img_size or fields.get("img_size"))
+    how, number = Reading(streamed=True, wrapper=wrapper, drop=tensors_left), dtype_of(dtype)
+    found = _source(source, fields, told, how)
     _refuse(found.changes)
     tensors, export = found.tensors(), Export.planned(layout, found.spec, found.about, drop)
     rows, done = tuple(_rows(tensors, export)), count(1)
-    written = export.write(
-        Path(target), tensors.read, tensors.dtype, number, shard_size, lambda key: progress(next(done), len(rows))
-    )
+    said = lambda key: progress(next(done), len(rows))  # noqa: E731
+    written = export.write(Path(target), tensors.read, tensors.dtype, number, shard_size, said)
     return ConvertReport(
-        str(found.file.path),
-        str(written),
-        found.layout.name,
-        export.layout.name,
+        *(str(found.file.path), str(written)),
+        *(found.layout.name, export.layout.name),
         rows,
         _dropped(tensors, rows, drop),
         {str(path): _sha256(path) for place in (found.file.path, written) for path in _files(place)},
         (*tensors.said, *found.because),
     )
+
+
+def _source(source: str | Path, fields: Mapping[str, Any], told: Told, how: Reading) -> Identified:
+    """What `source` is; an error calls its layout as `convert` does."""
+    try:
+        return identified(source, fields, told, how)
+    except VitzooError as error:
+        raise error.renamed({"layout": "source_layout"}) from None
 
 
 def _of_spec(names: Sequence[str], wanted: bool) -> list[str]:

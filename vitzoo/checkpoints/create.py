@@ -1,12 +1,13 @@
 """A name, a hub id, a file or a spec becomes a ViT."""
 
+import warnings
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import torch
 
 from vitzoo import registry
-from vitzoo.checkpoints.identify import Identified, about_entry, identified
+from vitzoo.checkpoints.identify import Assumed, Identified, Told, about_entry, identified
 from vitzoo.checkpoints.load import load
 from vitzoo.checkpoints.tensors import computes, dtype_of
 from vitzoo.errors import SpecError
@@ -29,6 +30,7 @@ ARGUMENTS = (
     "wrapper",
     "prefix",
     "drop",
+    "source_img_size",
     "device",
     "dtype",
     "generator",
@@ -50,6 +52,7 @@ def build(
     wrapper: str | None = None,
     prefix: str | None = None,
     drop: Sequence[str] = (),
+    source_img_size: int | Sequence[int] | None = None,
     device: torch.device | str | None = None,
     dtype: torch.dtype | str | None = None,
     generator: torch.Generator | int | None = None,
@@ -58,34 +61,33 @@ def build(
     """Build a ViT of the class `kind`, in evaluation mode; `vitzoo.create` is this with `ViT`.
 
     Args:
-        model: weights or a model of the registry by any of its names, a checkpoint file or folder in any layout, its
-            address (`hf-hub:org/repo@revision`, `hf://org/repo/file`, `https://host/file#sha256=digest`), a `ViTSpec`.
+        model: weights or a model of the registry by any name, a checkpoint file or folder in any layout, its address
+            (`hf-hub:org/repo@revision`, `hf://org/repo/file`, `https://host/file#sha256=digest`), a `ViTSpec`.
         pretrained: load the weights that a name stands for, a model's first without a tag. A file is always loaded.
-        layout: how a checkpoint file names its tensors; found out if not given (`vitzoo.layouts.tables` has the names).
-        like: a model or weights of the registry whose architecture a checkpoint file has, for what tensors do not show.
+        layout: how a file names its tensors; found if not given (`vitzoo.layouts.tables` has the names).
+        like: a model or weights of the registry whose architecture a file has, for what its tensors do not show.
         resample: the policy for position tables; that of the weights if not given, which may not be known.
         allow_licenses: licences that weights may have; those in VITZOO_ALLOW_LICENSES, or all without it, if not given.
-        wrapper, prefix, drop: of a file, the entry that holds the weights ("ema"), what stands before the names of the
-            model's tensors, and tensors to leave out (`*` is any text). The first two are found if not given.
-        eager: read the whole file into memory at once, for network disks on which mapped files are slow.
-        device, dtype: of the parameters; the CPU and torch's default type if not given. On "meta" nothing is computed.
-        generator: a torch generator or a seed for whatever is initialised.
-        **changes: any field of the spec, such as `num_classes`, `img_size`, `pool` (or timm's `global_pool`); of a file
-            also what its tensors do not show, such as `num_heads`. `load_report` says what was adapted to them.
+        wrapper, prefix, drop, source_img_size: of a file, the entry that holds the weights ("ema"), what stands before
+            its tensors' names, tensors to leave out (`*` is any text), the size of pictures that its table is for.
+        eager: read the whole file into memory at once, for network disks, on which mapped files are slow.
+        device, dtype, generator: of the parameters, the CPU and torch's default type if not given ("meta" computes
+            nothing); a torch generator or a seed for whatever is initialised.
+        **changes: fields of the spec (`num_classes`, timm's `global_pool`; of a file what its tensors do not show too).
 
     Raises:
         RegistryError, SpecError: an unknown name; a field that does not exist, values that do not go together.
         LicenseError, WeightsError, LayoutError: weights that are not allowed, cannot be had or read, or do not fit.
     """
-    changes, policy, number = _spec_names(changes), _policy(resample), dtype_of(dtype) or torch.get_default_dtype()
-    place = torch.device("cpu" if device is None else device)
-    if isinstance(known := _known(model, pretrained, bool(wrapper or prefix or drop)), Model):
+    changes, policy, place = _spec_names(changes), _policy(resample), torch.device(device or "cpu")
+    told, number = Told(layout, like, prefix, source_img_size), dtype_of(dtype)
+    how = Reading(eager=eager, wrapper=wrapper, drop=drop)
+    known = _known(model, pretrained, bool(wrapper or prefix or drop or source_img_size))
+    if isinstance(known, Model):
         built = _fresh(kind, known.spec.replace(**changes), known.about.replace(**policy), place, generator)
     else:
-        reading = Reading(eager=eager, wrapper=wrapper, drop=drop)
-        found = identified(known, changes, layout, like, reading, allow_licenses, prefix)
-        built = _loaded(kind, found, policy, place, generator)
-    return built.to(device=place, dtype=number).eval()
+        built = _loaded(kind, identified(known, changes, told, how, allow_licenses), policy, place, generator)
+    return built.to(device=place, dtype=number or torch.get_default_dtype()).eval()
 
 
 class Model(NamedTuple):
@@ -108,7 +110,9 @@ def _known(model: Typed | ViTSpec, pretrained: bool, reads: bool) -> Model | Ref
     else:
         return reference
     if reads:
-        raise SpecError(f"wrapper, prefix and drop say how a file is read, and {name} is built without one")
+        raise SpecError(
+            f"wrapper, prefix, drop and source_img_size say how a file is read, and {name} is built without one"
+        )
     return known
 
 
@@ -159,6 +163,8 @@ def _loaded(
     about = (found.about if same else found.about.headless()).replace(**policy)
     model = load(kind, tensors, target, about, device, generator)
     model.load_report.because = (*tensors.said, *found.because)
+    if found.assumed:
+        warnings.warn(f"{found.file.path}: {'; '.join(found.assumed)}", Assumed, stacklevel=4)
     return model
 
 

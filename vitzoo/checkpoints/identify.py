@@ -1,37 +1,40 @@
-"""What a checkpoint is: from its tensors, the config.json beside it, the registry and the caller, and why.
+"""What a checkpoint is: from its tensors, the configuration beside it, the registry and the caller, and why.
 
-Shapes show most of an architecture. What they do not show (the number of heads, eps, the activation, rotary settings)
-is taken from the caller, else from config.json, else from the registry's entries that have this layout and agree with
-all that is known. Where these disagree among themselves they are listed and the caller chooses. Nothing is guessed.
+Each layout that explains the tensors is a candidate: names and shapes leave some values of each field of a spec, and
+every fact removes more. As long as candidates are left that compute different functions, the answer is an error that
+asks for what tells them apart. Nothing is guessed; what is assumed is said.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from vitzoo import registry
+from vitzoo.checkpoints.facts import facts, field_value, narrowed
+from vitzoo.checkpoints.meaning import Meaning
 from vitzoo.checkpoints.native import described
+from vitzoo.checkpoints.reading import Sizes
+from vitzoo.checkpoints.settle import Said, Settled, settle, spec_of
 from vitzoo.checkpoints.tensors import NativeTensors
 from vitzoo.errors import Argument, LayoutError, SpecError, WeightsError
 from vitzoo.files.read import Reading, open_tensors
 from vitzoo.files.tensor_file import TensorFile
 from vitzoo.layouts.beside import Beside, read_beside
-from vitzoo.layouts.detect import Shown, detect
+from vitzoo.layouts.candidate import Candidate
+from vitzoo.layouts.detect import detect
 from vitzoo.layouts.layout import Layout
-from vitzoo.layouts.tables import GROUPS, LAYOUTS, NATIVES, get_layout
+from vitzoo.layouts.tables import LAYOUTS, NATIVE, NATIVES, get_layout
+from vitzoo.layouts.tables import named as tables_named
 from vitzoo.registry.licenses import check_license
 from vitzoo.registry.reference import File, Typed, named, parse
 from vitzoo.sources.fetch import Fetched
 from vitzoo.sources.obtain import obtain
-from vitzoo.spec import About, Head, Origin, Preprocessing, Rope, ViTSpec
+from vitzoo.spec import About, Head, Origin, ViTSpec
 from vitzoo.spec.keywords import unknown_field
 
-# A caller who gives another value of these wants the weights adapted. Of all else the file has the only one.
-ADAPTABLE = frozenset(
-    {"num_classes", "in_chans", "img_size", "patch_size", "pool", "head", "out_dim", "drop_path_rate"}
-)
-# These change how a model trains, not what it computes. (Whether positions are learned or fixed; none shows.)
-TRAINING = frozenset({"layer_scale", "drop_path_rate", "pos_embed"})
+
+class Assumed(UserWarning):
+    """Something was taken for granted of a checkpoint that nothing says."""
 
 
 @dataclass
@@ -48,6 +51,8 @@ class Identified:
     """Where each part of the answer comes from, in words."""
     prefix: str | None = None
     """What the caller says to stand in front of the model's tensors."""
+    assumed: tuple[str, ...] = ()
+    """What nothing says and was taken for granted; it is among `because`, too."""
 
     def tensors(self, blank: bool = False) -> NativeTensors:
         """The native tensors, each computed when it is asked for."""
@@ -55,23 +60,25 @@ class Identified:
 
 
 @dataclass(frozen=True)
-class _Reading:
-    """One complete way to read the file."""
+class Told:
+    """What the caller says of a file: names a layout or a group of them, weights of the registry that have its
+    architecture, what stands in front of its tensors' names, and the size of the pictures that its table is for."""
 
-    layout: Layout
-    spec: ViTSpec
-    entry: str | None
-    because: tuple[str, ...]
+    layout: str | None = None
+    like: str | None = None
+    prefix: str | None = None
+    img_size: Any = None
+
+
+NOTHING = Told()
 
 
 def identified(
     source: Typed,
     given: Mapping[str, Any],
-    layout: str | None = None,
-    like: str | None = None,
+    told: Told = NOTHING,
     reading: Reading | None = None,
     allow_licenses: Collection[str] | None = None,
-    prefix: str | None = None,
 ) -> Identified:
     """What a checkpoint file or folder, an address, a hub repository or weights of the registry are; see `identify`.
 
@@ -84,13 +91,13 @@ def identified(
     reading = reading or Reading()
     reference = parse(source)
     if isinstance(reference, File):
-        found = identify(open_tensors(reference.path, **reading), given, layout, like, prefix)
+        found = identify(open_tensors(reference.path, **reading), given, told)
     else:
         full, fetched = obtain(reference, allow_licenses)
         file = open_tensors(fetched.path, **reading)
         if full is not None:
-            return _registered(full, fetched, file, given, prefix)
-        found = identify(file, given, layout, like, prefix)
+            return _registered(full, fetched, file, given, told.prefix)
+        found = identify(file, given, told)
         found.about = found.about.replace(origin=fetched.origin)
         found.because += fetched.because
     check_license(str(reference), found.about.license, allow_licenses)
@@ -125,237 +132,116 @@ def about_entry(name: str, origin: Origin | None = None) -> About:
     )
 
 
-def identify(
-    file: TensorFile,
-    given: Mapping[str, Any],
-    layout: str | None = None,
-    like: str | None = None,
-    prefix: str | None = None,
-) -> Identified:
-    """Find out what `file` is.
-
-    `given` are fields of the spec by name; `layout` names a layout or a group of them; `like` names a model or weights
-    of the registry that have the file's architecture; `prefix` is what stands in front of the model's tensors.
+def identify(file: TensorFile, given: Mapping[str, Any], told: Told = NOTHING) -> Identified:
+    """Find out what `file` is; `given` are fields of the spec by name.
 
     Raises:
         LayoutError: no layout reads the file.
-        WeightsError: the architecture is not certain, with what is open and what it could be; or `given` contradicts
-            the tensors.
-        SpecError: a given field does not exist.
+        WeightsError: the architecture is not certain, with what is open and what it could be; or what was said
+            contradicts the tensors.
+        SpecError: a given field does not exist, or does not take the value.
     """
-    if like is not None and not registry.knows(like):
-        like = named(like).name
+    like = told.like if told.like is None or registry.knows(told.like) else named(told.like).name
     native = described(file.metadata, str(file.path))
     if native is not None:
-        if layout not in (None, "vitzoo") or like is not None:
-            wrong = Argument("like", like) if layout in (None, "vitzoo") else Argument("layout", layout)
+        if wrong := _needless(told):
             raise WeightsError(f"{file.path} is a native file; leave ", wrong, " out")
-        return Identified(file, NATIVES[native.format], native.spec, native.about, changes=given, prefix=prefix)
+        return Identified(file, NATIVES[native.format], native.spec, native.about, changes=given, prefix=told.prefix)
     if unknown := sorted(set(given) - set(ViTSpec.model_fields)):
         raise SpecError(unknown_field(unknown[0]))
+    candidates, beside = _candidates(file, given, told)
+    said = Said(str(file.path), facts(given, beside, _usual(beside)), _sizes(given, beside, told), like)
+    settled = settle(narrowed(candidates, said.facts, said.where), said)
+    return _identified(file, settled, given, beside, told, like)
+
+
+def _needless(told: Told) -> Argument | None:
+    """What was said of a file that says it itself."""
+    if told.layout not in (None, NATIVE.name):
+        return Argument("layout", told.layout)
+    if told.like is not None:
+        return Argument("like", told.like)
+    return None if told.img_size is None else Argument("source_img_size", told.img_size)
+
+
+def _candidates(file: TensorFile, given: Mapping[str, Any], told: Told) -> tuple[list[Candidate], Beside]:
+    """The readings of a file in the layout that was named, in those of the configuration beside it, or in any."""
     beside = read_beside(file.path)
-    layout = layout or beside.layout
-    tables = [get_layout(name) for name in GROUPS.get(layout, (layout,))] if layout else list(LAYOUTS.values())
-    if like is None and beside.name is not None and registry.knows(beside.name):
-        like = beside.name
-    hints = {} if like is None else dict(_registered_spec(like))
-    beside = _counted(beside, hints.get("out_dim"))
-    stated = _stated(given, beside)
-    hints |= {**beside.fields, **{name: value for name, value in stated.items() if name != "img_size"}}
-    shown = detect(file.shapes, str(file.path), tables, given.get("img_size"), prefix, **hints)
-    failures: list[str] = []
-    readings = [reading for one in shown for reading in _readings(one, file, stated, beside, like, failures)]
-    if failures and not readings:
-        raise LayoutError(failures[0])
-    found = _settled(file, shown, readings, given, beside, like)
-    found.prefix = prefix
-    return found
 
+    def among(layouts: Iterable[Layout]) -> list[Candidate]:
+        return detect(file.shapes, str(file.path), layouts, told.prefix, given.get("in_chans"))
 
-def _readings(
-    shown: Shown,
-    file: TensorFile,
-    given: Mapping[str, Any],
-    beside: Beside,
-    like: str | None,
-    failures: list[str],
-) -> Iterator[_Reading]:
-    """The complete specs that agree with all that is known, as one layout reads the file.
-
-    Those whose tensors are not all there, or not all in shape, go to `failures`, with the difference.
-    """
-    shapes, where = file.shapes, str(file.path)
-    said = {**beside.fields, **given}
-    if _contradictions(shown, given, beside):
-        return
-    missing = [name for name in shown.open if name not in said]
-    known = {**{name: said[name] for name in shown.open if name in said}, **shown.fields}
-    sources = [
-        f"{', '.join(names)}: {where}"
-        for where, names in (
-            ("given", [name for name in shown.open if name in given]),
-            ("from config.json", [name for name in shown.open if name in beside.fields and name not in given]),
-        )
-        if names
-    ]
-    if missing and like is None:
-        examples = registry.with_layout(shown.layout.name)
-    else:
-        examples = [like] if like is not None and missing else [None]  # type: ignore[list-item]
-    for example in examples:
-        fields, because = known, tuple(sources)
-        if example is not None:
-            # config.json names an architecture, and what is changed in it
-            spec = _registered_spec(example).replace(**(beside.fields if example == beside.name else {}))
-            if not _same(known if like is None else shown.fields, spec):
-                continue
-            taken = [*missing, *(["drop_remainder"] if "img_size" in missing else [])]
-            taken += ["head", "out_dim", "num_classes"] if known["num_classes"] == (spec.out_dim or -1) else []
-            fields = {**known, **{name: getattr(spec, name) for name in taken}}
-            because += (f"{', '.join(missing)}: as in {example}, whose tensors are alike",)
-        complete = ViTSpec.parse({**fields, **shown.widths(fields["num_heads"])}, f"layout '{shown.layout.name}'")
-        binding = shown.layout.bind(complete)
-        view = shown.view
+    if told.layout is not None:
+        group = tables_named(told.layout)
         try:
-            binding.check({name: shapes[key] for name, key in view.items()}, where)
+            found = among([group[0]] if group[0].name == told.layout else group)
+        except LayoutError:
+            if group[1:]:
+                found = among(group)
+            else:
+                raise
+        names = {layout.name for layout in tables_named(beside.layout)} if beside.layout else set()
+        return found, beside if names & {one.layout.name for one in found} else Beside()
+    if beside.layout is not None:
+        try:
+            return among(tables_named(beside.layout)), beside
         except LayoutError as error:
-            failures.append(str(error))
-            continue
-        yield _Reading(shown.layout, complete, example, because)
+            try:
+                return among(LAYOUTS.values()), Beside()
+            except LayoutError:
+                raise error from None
+    return among(LAYOUTS.values()), beside
 
 
-def _counted(beside: Beside, out_dim: int | None) -> Beside:
-    """timm's config.json counts an embedding's numbers as classes; the architecture that it names tells."""
-    if out_dim is None or beside.fields.get("num_classes") != out_dim:
-        return beside
-    projection = {"head": Head.PROJECTION, "out_dim": out_dim, "num_classes": 0}
-    return replace(beside, fields={**beside.fields, **projection})
+def _usual(beside: Beside) -> ViTSpec | None:
+    """The architecture that the configuration beside a file names."""
+    return spec_of(beside.name) if beside.name is not None and registry.knows(beside.name) else None
 
 
-def _registered_spec(name: str) -> ViTSpec:
-    found = registry.resolve(name)
-    return registry.model_spec(name) if found.tag is None else registry.entry_spec(name)
+def _sizes(given: Mapping[str, Any], beside: Beside, told: Told) -> Sizes:
+    of_file = told.img_size if told.img_size is not None else beside.fields.get("img_size")
+    values = (of_file, given.get("img_size"))
+    return Sizes(*(None if value is None else field_value("img_size", value) for value in values))
 
 
-def _stated(given: Mapping[str, Any], beside: Beside) -> dict[str, Any]:
-    """What the caller says of the file. Where config.json says what it has, another value is what the caller wants:
-    4x4 patches are not read as 2x8."""
-    return {name: value for name, value in given.items() if name not in ADAPTABLE or name not in beside.fields}
-
-
-def _contradictions(shown: Shown, given: Mapping[str, Any], beside: Beside) -> list[str]:
-    """What was said of the file and is not what its tensors show; a caller's other value may be an adaptation."""
-    said = {**beside.fields, **given}
-    wrong = [
-        f"{name} is {value} in the tensors, and {said[name]} was {'given' if name in given else 'in config.json'}"
-        for name, value in shown.fields.items()
-        if name in said
-        and name not in TRAINING
-        and not (name in given and name in ADAPTABLE)
-        and _plain(said[name], name) != value
-    ]
-    heads = said.get("num_heads")
-    if heads is not None and shown.attn_dim % heads:
-        where = "given" if "num_heads" in given else "in config.json"
-        rows = f"the {shown.attn_dim} rows of the queries"
-        wrong.append(f"{rows} are not divisible by num_heads {heads}, which was {where}")
-    return wrong
-
-
-def _same(known: Mapping[str, Any], spec: ViTSpec) -> bool:
-    """Whether `spec` has all that is known of a file but its sizes and its classifier, which training may change."""
-    free = {"head", "out_dim", "num_classes", "head_bias", "img_size", "drop_remainder", "in_chans", *TRAINING}
-    if spec.head not in (known["head"], Head.LINEAR, Head.PROJECTION):  # these two are one layer by their shapes
-        return False
-    layer_scale = "layer_scale" not in known or (known["layer_scale"] is None) == (spec.layer_scale is None)
-    return layer_scale and all(getattr(spec, name) == _plain(known[name]) for name in known if name not in free)
-
-
-def _plain(value: Any, name: str = "") -> Any:
-    """A value as the spec has it: lists are tuples, one length is a square, and the one nested field is a `Rope`."""
-    if name in ("img_size", "patch_size") and isinstance(value, int):
-        return (value, value)
-    if isinstance(value, Mapping):
-        return Rope.parse(value, "rope")
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _settled(
-    file: TensorFile,
-    shown: Sequence[Shown],
-    readings: Sequence[_Reading],
-    given: Mapping[str, Any],
-    beside: Beside,
-    like: str | None,
+def _identified(
+    file: TensorFile, settled: Settled, given: Mapping[str, Any], beside: Beside, told: Told, like: str | None
 ) -> Identified:
-    """One reading if all agree in what they compute; else an error that lists what the caller has to choose from."""
-    if not readings:
-        raise _nothing_fits(file, shown, given, beside, like)
-    # One layer, by shapes: that of published weights which project to the same width is a projection.
-    first = next((reading for reading in readings if reading.spec.head is Head.PROJECTION), readings[0])
-    names = [name for name in ViTSpec.model_fields if name not in (*TRAINING, "head", "num_classes", "out_dim")]
-    differing = [n for n in names if any(getattr(r.spec, n) != getattr(first.spec, n) for r in readings)]
-    if differing:
-        lines = [
-            f"{reading.entry or f'layout {reading.layout.name}'}: "
-            + ", ".join(f"{name}={getattr(reading.spec, name)}" for name in differing)
-            for reading in readings
-        ]
-        shown_lines = "; ".join(list(dict.fromkeys(lines))[:12])
-        raise WeightsError(
-            f"{file.path} fits several architectures, which differ in {', '.join(differing)}: {shown_lines}. "
-            "Give these fields, or one of the names as ",
-            Argument("like", "..."),
-        )
+    """One of the readings, with what the caller wants otherwise, and what is known beside the architecture."""
+    projected = (one for one in settled.readings if one.spec.head is Head.PROJECTION)
+    first = next(projected, settled.readings[0])
+    layouts = list(dict.fromkeys([first.candidate.layout.name, *(layout.name for layout in settled.layouts)]))
     wanted = first.spec.replace(**given)
     changes = {name: value for name, value in given.items() if getattr(wanted, name) != getattr(first.spec, name)}
-    layouts = list(dict.fromkeys(reading.layout.name for reading in readings))
-    because = (f"layout {layouts[0]} ({first.layout.origin})", *first.because)
+    because = [f"layout {layouts[0]} ({first.candidate.layout.origin})", *_sources(given, beside, changes)]
+    because += [f"as in {like}, which was given"] if like is not None else []
+    because += settled.because
     if layouts[1:]:
-        because += (f"layout {', '.join(layouts[1:])} would read the same",)
-    # timm's config.json names an architecture: it says nothing of whose weights these are.
-    entries = list(dict.fromkeys(r.entry for r in readings if r.entry and r.entry != beside.name))
-    return _with_meaning(Identified(file, first.layout, first.spec, changes=changes, because=because), entries, beside)
-
-
-def _nothing_fits(
-    file: TensorFile, shown: Sequence[Shown], given: Mapping[str, Any], beside: Beside, like: str | None
-) -> WeightsError:
-    one, said = shown[0], {**beside.fields, **given}
-    if wrong := _contradictions(one, _stated(given, beside), beside):
-        return WeightsError(f"{file.path}: {'; '.join(wrong)}")
-    missing = ", ".join(name for name in one.open if name not in said)
-    start = f"{file.path} is in layout '{one.layout.name}', but its tensors do not show {missing}"
-    if like is not None:
-        spec = _registered_spec(like)
-        other = [f"{n} {v} (there {getattr(spec, n)})" for n, v in one.fields.items() if getattr(spec, n) != _plain(v)]
-        return WeightsError(f"{start}, and it is not like {like}: it has {', '.join(other)}")
-    return WeightsError(
-        f"{start}, and no weights of the registry have its tensors. Give these fields, or ", Argument("like", "...")
+        because.append(f"layout {', '.join(layouts[1:])} would read the same")
+    known = [name for name in settled.entries if name != beside.name]
+    meaning = Meaning.of(first, settled.layouts, _entries_of(like) if like is not None else known, beside)
+    return Identified(
+        file,
+        first.candidate.layout,
+        first.spec,
+        meaning.about,
+        changes,
+        (*because, *meaning.because, *first.assumed, *meaning.assumed),
+        told.prefix,
+        (*first.assumed, *meaning.assumed),
     )
 
 
-def _with_meaning(found: Identified, entries: Sequence[str], beside: Beside) -> Identified:
-    """Preprocessing, policy and labels, where they are certain; the layout's own reader decides where they are not."""
-    tagged = [name for name in entries if registry.resolve(name).tag is not None]
-    same_size = [name for name in tagged if registry.entry_spec(name).grid == found.spec.grid]
-    same_head = [name for name in same_size if registry.entry_spec(name).output_dim == found.spec.output_dim]
-    tagged = same_head or same_size or tagged
-    known = [registry.weights_entry(name) for name in tagged]
-    policies = {entry.resample for entry in known}
-    pictures = {entry.preprocessing for entry in known}
-    about: dict[str, Any] = {"resample": policies.pop() if len(policies) == 1 else found.layout.resample}
-    if beside.preprocessing is not None:
-        about["preprocessing"] = Preprocessing.parse(beside.preprocessing, "the configuration beside the checkpoint")
-    elif len(pictures) == 1:
-        about["preprocessing"] = pictures.pop()
-    else:
-        found.because += ("preprocessing: not known, ImageNet's mean and standard deviation are taken",)
-    classes = found.spec.num_classes
-    names = {entry.labels for entry in known} if same_head else {None}
-    if beside.labels is not None and len(beside.labels) == classes:
-        about["labels"] = beside.labels
-    elif len(names) == 1:
-        about["labels"] = names.pop()
-    found.about = About(**about)
-    return found
+def _sources(given: Mapping[str, Any], beside: Beside, changes: Mapping[str, Any]) -> list[str]:
+    """Which fields were given, and which the configuration says."""
+    own = [name for name in given if name not in changes]
+    others = [name for name in beside.fields if name not in given]
+    return [
+        f"{', '.join(names)}: {where}" for where, names in (("given", own), (f"from {beside.file}", others)) if names
+    ]
+
+
+def _entries_of(name: str) -> list[str]:
+    """The weights that a name of the registry stands for."""
+    found = registry.resolve(name)
+    return registry.entries_of(name) if found.tag is None else [found.name]

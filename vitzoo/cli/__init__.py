@@ -1,6 +1,7 @@
 """The command line: one module a command. Bad input is exit code 2 and one line, never a traceback."""
 
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Annotated, Any
@@ -60,8 +61,14 @@ def command_line(arguments: Sequence[str] | None = None) -> Any:
     return prepared(typer.main.get_command(found))
 
 
+def _say(message: Warning | str, *_: Any, **__: Any) -> None:
+    """A warning in one line, without the place in the code that gave it."""
+    print(f"vitzoo: {message}", file=sys.stderr)
+
+
 def main() -> None:
     """Run the command line."""
+    warnings.showwarning = _say
     command = command_line(sys.argv[1:])
     try:
         command(prog_name="vitzoo")

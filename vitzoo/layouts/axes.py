@@ -18,7 +18,8 @@ Groups = tuple[tuple[str, ...], ...]
 
 
 @cache
-def _groups(pattern: str, back: bool) -> tuple[Groups, Groups]:
+def groups(pattern: str, back: bool = False) -> tuple[Groups, Groups]:
+    """Both sides of a pattern, each axis a tuple of names."""
     left, right = (_side(text) for text in pattern.split("->"))
     return (right, left) if back else (left, right)
 
@@ -45,7 +46,7 @@ def axis_lengths(pattern: str, shape: Sequence[int], sizes: Sizes, back: bool = 
     Raises:
         LayoutError: the shape has other axes than the pattern.
     """
-    left, _ = _groups(pattern, back)
+    left, _ = groups(pattern, back)
     lengths: dict[str, int] = {}
     fits = len(left) == len(shape)
     for group, length in zip(left, shape, strict=False):
@@ -64,14 +65,14 @@ def moved_shape(pattern: str | None, shape: Shape, sizes: Sizes, back: bool = Fa
     if pattern is None:
         return shape
     lengths = axis_lengths(pattern, shape, sizes, back)
-    return tuple(prod(lengths[name] for name in group) for group in _groups(pattern, back)[1])
+    return tuple(prod(lengths[name] for name in group) for group in groups(pattern, back)[1])
 
 
 def move(pattern: str | None, tensor: Tensor, sizes: Sizes, back: bool = False) -> Tensor:
     """Reorder, join and split axes; `back` reads the pattern from right to left."""
     if pattern is None:
         return tensor
-    left, right = _groups(pattern, back)
+    left, right = groups(pattern, back)
     lengths = axis_lengths(pattern, tuple(tensor.shape), sizes, back)
     names = [name for group in left for name in group]
     order = [names.index(name) for group in right for name in group]

@@ -28,6 +28,10 @@ class Beside:
     """timm's name of the model."""
     layout: str | None = None
     """The layout that the checkpoint is in, or the group of them."""
+    usual: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of the spec that its code has where the file is silent, and that could be otherwise."""
+    file: str = "config.json"
+    """Which file says it."""
 
 
 def read_beside(checkpoint: Path) -> Beside:

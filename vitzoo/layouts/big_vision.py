@@ -4,7 +4,6 @@ Positions are added before the class token joins, so that it has no slot. With `
 leading axis. NaFlex models (models/proj/image_text/naflex_vit.py) project flattened patches and keep the grid's axes.
 """
 
-import torch
 from torch import Tensor
 
 from vitzoo.layouts.google import (
@@ -13,6 +12,7 @@ from vitzoo.layouts.google import (
     DROPS,
     ENDS,
     FROM_HEADS,
+    HALVES,
     LINEN,
     NORM,
     SCOPES,
@@ -23,6 +23,7 @@ from vitzoo.layouts.google import (
 )
 from vitzoo.layouts.layout import ANY, Layout
 from vitzoo.layouts.rules import Implied, Join, Piece, Table, module, positions, same
+from vitzoo.model.resample import sincos2d
 from vitzoo.spec import Activation, Head, Pool, PosEmbed, PosPrefix, Resample, ViTSpec
 
 GRID = "rows cols d -> (rows cols) d"
@@ -32,16 +33,9 @@ PATCHES: Leaves = {
 }
 
 
-def sincos2d(spec: ViTSpec) -> Tensor:
-    """Positions (rows * columns, hidden_dim) of `posemb: sincos2d`: sine and cosine of the column, then of the row.
-
-    With n = hidden_dim / 4, band i has the period 2 pi 10000^(i / (n - 1)), as in MoCo v3; MAE divides by n.
-    """
-    bands = spec.hidden_dim // 4
-    omega = 10_000.0 ** -(torch.arange(bands, dtype=torch.float64) / (bands - 1))
-    rows, cols = (torch.arange(size, dtype=torch.float64) for size in spec.grid)
-    y, x = torch.outer(rows.repeat_interleave(len(cols)), omega), torch.outer(cols.repeat(len(rows)), omega)
-    return torch.cat([x.sin(), x.cos(), y.sin(), y.cos()], dim=1).float()
+def fixed(spec: ViTSpec) -> Tensor:
+    """Positions (rows * columns, hidden_dim) of `posemb: sincos2d`."""
+    return sincos2d(spec.grid, spec.hidden_dim).flatten(0, 1)
 
 
 ATTENTION = "MAPHead_0/MultiHeadDotProductAttention_0"
@@ -58,7 +52,7 @@ COMMON: Table = (*ENDS, *MAP_HEAD, *DROPS)
 FIXED_SIZE: Table = (
     *module("embedding", "patch_embed.proj", CONV, "/"),
     positions("pos_embedding", pos_embed=PosEmbed.LEARNED),
-    Join((Implied(sincos2d),), (Piece("pos_embed.grid", GRID),), given={"pos_embed": PosEmbed.FIXED}),
+    Join((Implied(fixed),), (Piece("pos_embed.grid", GRID),), given={"pos_embed": PosEmbed.FIXED}),
 )
 NAFLEX: Table = (
     *module("embedding", "patch_embed.proj", PATCHES, "/"),
@@ -84,6 +78,8 @@ LAYOUTS: tuple[Layout, ...] = tuple(
         scopes=SCOPES,
         suffix=".npz",
         resample=Resample.GOOGLE,
+        resample_if=({"pos_embed": PosEmbed.FIXED}, Resample.SINCOS2D),
+        preprocessing=HALVES,
     )
     for name, table, more, origin in (
         ("big_vision", FIXED_SIZE, {"pos_embed": (PosEmbed.LEARNED, PosEmbed.FIXED)}, "vit.py"),

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from vitzoo.layouts.layout import ANY, Layout
 from vitzoo.layouts.rules import Drop, Join, Table, module, positions, same
-from vitzoo.spec import Activation, Head, Pool, PosPrefix, Resample
+from vitzoo.spec import Activation, CropMode, Head, Pool, PosPrefix, Preprocessing, Resample
 
 Leaves = dict[str, tuple[str, str | None]]
 
@@ -26,6 +26,9 @@ FROM_HEADS: Leaves = {"weight": ("kernel", "num_heads k d -> d (num_heads k)"), 
 
 LINEN = ("LayerNorm_0", "MultiHeadDotProductAttention_0", "LayerNorm_1", "MlpBlock_0")
 BEFORE_LINEN = ("LayerNorm_0", "MultiHeadDotProductAttention_1", "LayerNorm_2", "MlpBlock_3")
+
+HALVES = Preprocessing(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), crop_mode=CropMode.SQUASH)
+"""Pixels from -1 to 1 of a picture squashed into a square (vit_jax/input_pipeline.py; big_vision/pp/ops_image.py)."""
 
 # An image tower stands beside a text tower, a temperature and perhaps a bias (LiT, SigLIP).
 SCOPES = ("img/",)
@@ -84,6 +87,7 @@ LAYOUTS: tuple[Layout, ...] = tuple(
         scopes=SCOPES,
         suffix=".npz",
         resample=Resample.GOOGLE,
+        preprocessing=HALVES,
     )
     for name, numbers in (("google", BEFORE_LINEN), ("google_linen", LINEN))
 )

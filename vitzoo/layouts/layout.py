@@ -7,11 +7,13 @@ from functools import cached_property
 from typing import Any
 
 from vitzoo.errors import Argument, LayoutError
+from vitzoo.layouts.domains import Clause, Values, implies, universe
 from vitzoo.layouts.placement import view
+from vitzoo.layouts.reads import Reads
 from vitzoo.layouts.rules import OUTSIDE as OUTSIDE
 from vitzoo.layouts.rules import Binding, Drop, Fixed, Join, Piece, Rule, either
-from vitzoo.spec import Resample, Shape, ViTSpec
-from vitzoo.spec.tensors import native_shapes, spec_field
+from vitzoo.spec import Preprocessing, Resample, Shape, ViTSpec
+from vitzoo.spec.tensors import admits, native_shapes, spec_field
 
 # Sizes, which every layout shows in its shapes or in the code that reads it.
 SIZES = frozenset(
@@ -59,10 +61,22 @@ class Layout:
     """The module that users replace to have other classes, where that is more than the linear classifier itself."""
     resample: Resample = Resample.TIMM
     """How the layout's own reader puts tables on another grid: the policy of weights that name none."""
+    resample_if: tuple[Mapping[str, Any], Resample] | None = None
+    """Another policy, for specs that have all of the first (a value, or a tuple of values)."""
+    preprocessing: Preprocessing | None = None
+    """How the layout's own code prepares pictures, where it does so for all of its weights."""
     square: bool = False
     """Whether its reader knows one length for the height and the width of pictures and patches."""
     implies: Implications = ()
     """Where the spec has all of the first (a value, or a tuple of values), it must have one of the second's values."""
+
+    def policy(self, spec: ViTSpec) -> Resample:
+        """How the layout's own reader puts the tables of such a model on another grid."""
+        if self.resample_if is not None:
+            condition, policy = self.resample_if
+            if all(admits(allowed, spec_field(spec, name)) for name, allowed in condition.items()):
+                return policy
+        return self.resample
 
     def refusals(self, spec: ViTSpec) -> dict[str, str]:
         """The fields of `spec` that the layout cannot express, each with the reason."""
@@ -120,6 +134,25 @@ class Layout:
                 ", or choose another layout",
             )
         return Binding(self.name, self.rules, spec, native_shapes(spec))
+
+    @cached_property
+    def reads(self) -> Reads:
+        """The rules as seen from a file."""
+        return Reads(self.rules)
+
+    @cached_property
+    def domains(self) -> Mapping[str, Values]:
+        """The values that each field may have in a file of this layout."""
+        found = dict(universe())
+        for name, about in ViTSpec.model_fields.items():
+            allowed = self.holds.get(name, ANY if name in SIZES else (about.default,))
+            found[name] = found[name] if allowed is ANY else frozenset(allowed)
+        return found
+
+    @cached_property
+    def clauses(self) -> tuple[Clause, ...]:
+        """What goes together in a file of this layout."""
+        return tuple(clause for condition, then in self.implies for clause in implies(condition, then))
 
     @cached_property
     def anchors(self) -> tuple[str, ...]:

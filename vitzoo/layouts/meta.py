@@ -25,6 +25,7 @@ from vitzoo.spec import (
     RopePairs,
     ViTSpec,
 )
+from vitzoo.spec.tensors import SOME
 
 BLOCK = timm.BLOCK
 TOKEN = timm.TOKEN
@@ -144,6 +145,8 @@ LAYOUTS = (
         origin="facebookresearch/dinov2 dinov2/models/vision_transformer.py, layers/swiglu_ffn.py",
         suffix=".pth",
         resample=Resample.DINOV2,
+        # hubconf.py builds the models with registers with antialias and without the offset.
+        resample_if=({"reg_tokens": SOME}, Resample.DINOV2_REG),
         scopes=BACKBONE,
         chunks="blocks",
     ),

@@ -71,6 +71,19 @@ POLICIES: dict[Resample, Interpolate] = {
 }
 
 
+def sincos2d(grid: tuple[int, int], dim: int) -> Tensor:
+    """A fixed table (rows, columns, dim) in fp32: sine and cosine of the column, then of the row.
+
+    With n = dim / 4, band i has the period 2 pi 10000^(i / (n - 1)), as in MoCo v3; MAE divides by n.
+    google-research/big_vision, models/vit.py, posemb_sincos_2d.
+    """
+    bands = dim // 4
+    omega = 10_000.0 ** -(torch.arange(bands, dtype=torch.float64) / (bands - 1))
+    rows, cols = (torch.arange(size, dtype=torch.float64)[:, None] * omega for size in grid)
+    y, x = (part.expand(*grid, bands) for part in (rows[:, None], cols[None]))
+    return torch.cat([x.sin(), x.cos(), y.sin(), y.cos()], dim=2).float()
+
+
 def resample_table(table: Tensor, grid: tuple[int, int], policy: Resample | None) -> Tensor:
     """Put a position table (rows, columns, dim) on `grid` (rows, columns); the same tensor if it is there already.
 
@@ -93,7 +106,9 @@ def resample_table(table: Tensor, grid: tuple[int, int], policy: Resample | None
     if (table.shape[0], table.shape[1]) == (rows, cols):
         return table
     if policy is None:
-        raise _no_policy((table.shape[0], table.shape[1]), grid, POLICIES)
+        raise _no_policy((table.shape[0], table.shape[1]), grid, Resample)
+    if policy == Resample.SINCOS2D:
+        return sincos2d(grid, table.shape[2]).to(table)
     wide = table.to(torch.promote_types(table.dtype, torch.float32))
     # Not POLICIES[policy]: torch.compile (2.15) puts no guard on an enum that is a dictionary's key, and a second model
     # with another policy would be given the first one's graph.

@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 
 from vitzoo.checkpoints.create import build
-from vitzoo.checkpoints.identify import TRAINING, identify
+from vitzoo.checkpoints.facts import TRAINING
+from vitzoo.checkpoints.identify import identify
 from vitzoo.checkpoints.save import save
 from vitzoo.checkpoints.tensors import NativeTensors
 from vitzoo.errors import PublishError, VitzooError

@@ -1,11 +1,11 @@
 """The native tensors as a table: each one's name, its axes, and what a spec has to say for a model to have it.
 
-The table gives the names and shapes of every tensor of a spec, without torch, and the closed list that layouts are
-bound to. `{i}` in a name runs over the blocks. An axis is a number or a size by name; `DERIVED` says how sizes follow
-from those that a spec states.
+Read forwards, the table gives the names and shapes of every tensor of a spec, without torch. Read backwards, it says
+what names and shapes show of a spec: which fields the presence of a tensor asks for, and which sizes its axes are.
+`{i}` in a name runs over the blocks. An axis is a number or a size by name; `RELATIONS` says how sizes hang together.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from math import prod
@@ -58,6 +58,16 @@ class Term:
 
     factor: int
     names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Equation:
+    """Terms that add up to a number."""
+
+    terms: tuple[Term, ...]
+    total: int
+    shown: str = ""
+    """The tensor that says so, with its shape."""
 
 
 def admits(allowed: Any, value: Any) -> bool:
@@ -166,20 +176,79 @@ BUFFERS = frozenset({"rope.periods"})
 """Native tensors that are not parameters."""
 
 
-DERIVED: Mapping[str, tuple[Term, ...]] = {
-    "attn_dim": (Term(1, ("num_heads", "dim_per_head")),),
-    "kv_dim": (Term(1, ("kv_heads", "dim_per_head")),),
-    "qkv_dim": (Term(1, ("attn_dim",)), Term(2, ("kv_dim",))),
-    "double_dim": (Term(2, (DIM,)),),
-    "pooled_dim": (Term(1, ("pooled_tokens", DIM)),),
-    "rel_rows": (Term(2, ("rows",)), Term(-1)),
-    "rel_cols": (Term(2, ("cols",)), Term(-1)),
-}
-"""Sizes that are sums of terms; each may use those before it."""
+def _relation(size: str, *terms: Term, plus: int = 0) -> Equation:
+    return Equation((Term(-1, (size,)), *terms), -plus)
 
 
-def _stated_sizes(spec: ViTSpec, block: int) -> dict[str, int]:
-    """The sizes that a spec states."""
+RELATIONS: tuple[Equation, ...] = (
+    _relation("attn_dim", Term(1, ("num_heads", "dim_per_head"))),
+    _relation("kv_dim", Term(1, ("kv_heads", "dim_per_head"))),
+    _relation("qkv_dim", Term(1, ("attn_dim",)), Term(2, ("kv_dim",))),
+    _relation("double_dim", Term(2, (DIM,))),
+    _relation("pooled_dim", Term(1, ("pooled_tokens", DIM))),
+    _relation("rel_rows", Term(2, ("rows",)), plus=-1),
+    _relation("rel_cols", Term(2, ("cols",)), plus=-1),
+)
+"""How sizes hang together: -size + terms = a number."""
+
+PARTS_OF_A_HEAD = (
+    _relation("dim_per_head", Term(2, ("half_head",))),
+    _relation("dim_per_head", Term(4, ("quarter_head",))),
+)
+"""The same for heads whose width can be halved or quartered."""
+
+
+MAY_BE_ZERO = frozenset({"num_pos_prefix"})
+
+
+class Contradiction(Exception):
+    """Sizes, or values of fields, that cannot all be true."""
+
+
+def solve(equations: Iterable[Equation], known: Mapping[str, int]) -> tuple[dict[str, int], list[Equation]]:
+    """`known` and every size that follows from it, one unknown at a time; and the equations that still have several.
+
+    Raises:
+        Contradiction: the equations do not hold, or a size would be no whole number above zero.
+    """
+    sizes, left = dict(known), list(equations)
+    while True:
+        waiting = []
+        for equation in left:
+            unknown = {name for term in equation.terms for name in term.names if name not in sizes}
+            if len(unknown) > 1:
+                waiting.append(equation)
+                continue
+            rest, factor = equation.total, 0
+            for term in equation.terms:
+                value = term.factor * prod(sizes.get(name, 1) for name in term.names)
+                if unknown & set(term.names):
+                    factor += value
+                else:
+                    rest -= value
+            if not factor:
+                if rest:
+                    raise Contradiction(_in_words(equation, sizes))
+                continue
+            (name,) = unknown
+            if rest % factor or rest // factor < (0 if name in MAY_BE_ZERO else 1):
+                raise Contradiction(_in_words(equation, sizes))
+            sizes[name] = rest // factor
+        if len(waiting) == len(left):
+            return sizes, waiting
+        left = waiting
+
+
+def _in_words(equation: Equation, sizes: Mapping[str, int]) -> str:
+    names = sorted({name for term in equation.terms for name in term.names if name in sizes})
+    known = ", ".join(f"{name} {sizes[name]}" for name in names) or "no size"
+    if equation.shown:
+        return f"{equation.shown} has another width than {known}, which other tensors show"
+    return f"{known} do not go together"
+
+
+def known_sizes(spec: ViTSpec, block: int) -> dict[str, int]:
+    """The sizes that a spec states, which every other follows from."""
     return {
         "hidden_dim": spec.hidden_dim,
         "depth": spec.depth,
@@ -190,8 +259,6 @@ def _stated_sizes(spec: ViTSpec, block: int) -> dict[str, int]:
         "cols": spec.grid[1],
         "num_heads": spec.num_heads,
         "dim_per_head": spec.dim_per_head,
-        "half_head": spec.dim_per_head // 2,
-        "quarter_head": spec.dim_per_head // 4,
         "kv_heads": spec.kv_heads[block],
         "mlp_dim": spec.mlp_dim,
         "reg_tokens": spec.reg_tokens,
@@ -220,10 +287,8 @@ def native_shapes(spec: ViTSpec) -> Mapping[str, Shape]:
 
 
 def _all_sizes(spec: ViTSpec, block: int) -> dict[str, int]:
-    sizes = _stated_sizes(spec, block)
-    for name, terms in DERIVED.items():
-        sizes[name] = sum(term.factor * prod(sizes[each] for each in term.names) for term in terms)
-    return sizes
+    sizes, _ = solve(RELATIONS, known_sizes(spec, block))
+    return sizes | {"half_head": spec.dim_per_head // 2, "quarter_head": spec.dim_per_head // 4}
 
 
 def count_parameters(spec: ViTSpec) -> int:

@@ -26,6 +26,7 @@ class Resample(StrEnum):
     DINOV2 = "dinov2"
     DINOV2_REG = "dinov2_reg"
     PE = "pe"
+    SINCOS2D = "sincos2d"
 
 
 class Interpolation(StrEnum):

@@ -21,13 +21,17 @@ class Beside:
     """What was found; all of it is empty where there are no such files."""
 
     fields: Mapping[str, Any] = field(default_factory=dict)
-    """Of the spec."""
+    """What the file states of the spec; true for the weights."""
     preprocessing: Mapping[str, Any] | None = None
     labels: tuple[str, ...] | None = None
     name: str | None = None
     """timm's name of the model."""
     layout: str | None = None
     """The layout that the checkpoint is in, or the group of them."""
+    usual: Mapping[str, Any] = field(default_factory=dict)
+    """Fields that the class or entry point takes where the file is silent, and code could have said otherwise."""
+    file: str = "config.json"
+    """The name of the configuration file."""
 
 
 def read_beside(checkpoint: Path) -> Beside:

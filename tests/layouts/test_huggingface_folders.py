@@ -232,7 +232,7 @@ def test_classes_that_are_not_read_are_named() -> None:
     with pytest.raises(LayoutError, match=r"'BeitForSemanticSegmentation'.*expected one of BeitModel, BeitForImage"):
         hf_config.spec_fields({"model_type": "beit", "architectures": ["BeitForSemanticSegmentation"]})
     with pytest.raises(LayoutError, match="needs vision_config"):
-        hf_config.spec_fields({"model_type": "aimv2", "hidden_size": 32})
+        hf_config.spec_fields({"model_type": "siglip", "hidden_size": 32})
 
 
 def test_names_of_other_than_all_classes_are_refused(tmp_path: Path) -> None:

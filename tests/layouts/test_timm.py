@@ -543,5 +543,5 @@ def test_tokens_positions_and_missing_biases_are_not_folded(tmp_path: Path) -> N
 
 
 def test_an_activation_that_no_spec_has_is_refused() -> None:
-    with pytest.raises(LayoutError, match="act_layer 'relu', expected one of gelu, gelu_tanh, quick_gelu, silu"):
+    with pytest.raises(LayoutError, match="act_layer is 'relu'; expected one of gelu, gelu_tanh, quick_gelu, silu"):
         config_fields({"architecture": "vit_base_patch16_224", "model_args": {"act_layer": "relu"}})

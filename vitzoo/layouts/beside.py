@@ -21,7 +21,7 @@ class Beside:
     """What was found; all of it is empty where there are no such files."""
 
     fields: Mapping[str, Any] = field(default_factory=dict)
-    """Of the spec."""
+    """What the file states of the spec; true for the weights."""
     preprocessing: Mapping[str, Any] | None = None
     labels: tuple[str, ...] | None = None
     name: str | None = None
@@ -29,9 +29,9 @@ class Beside:
     layout: str | None = None
     """The layout that the checkpoint is in, or the group of them."""
     usual: Mapping[str, Any] = field(default_factory=dict)
-    """Fields of the spec that its code has where the file is silent, and that could be otherwise."""
+    """Fields that the class or entry point takes where the file is silent, and code could have said otherwise."""
     file: str = "config.json"
-    """Which file says it."""
+    """The name of the configuration file."""
 
 
 def read_beside(checkpoint: Path) -> Beside:
@@ -44,6 +44,16 @@ def read_beside(checkpoint: Path) -> Beside:
     config = _json(folder / "config.json")
     if config is None:
         return Beside()
+    if "architecture" in config:  # transformers' classes around a model of timm have timm's own file
+        said = timm_config.told(config)
+        return Beside(
+            said.fields,
+            timm_config.preprocessing_fields(config),
+            timm_config.labels(config),
+            said.architecture,
+            layout="timm",
+            usual=said.usual,
+        )
     if "model_type" in config:
         # Version 5 of transformers writes a processor of pictures and texts as one file.
         whole = _json(folder / "processor_config.json") or {}
@@ -53,17 +63,6 @@ def read_beside(checkpoint: Path) -> Beside:
             None if processor is None else hf_processor.preprocessing_fields(processor),
             hf_config.labels(config),
             layout=hf_config.layout_name(config),
-        )
-    if "architecture" in config:
-        fields = dict(timm_config.spec_fields(config))
-        name = fields.pop("architecture")
-        names = config.get("pretrained_cfg", config).get("label_names")
-        return Beside(
-            fields,
-            timm_config.preprocessing_fields(config),
-            tuple(names) if isinstance(names, list) else None,
-            name,
-            layout="timm",
         )
     return Beside()
 

@@ -1,32 +1,32 @@
 """transformers' config.json: one table a model type, read in both directions."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from vitzoo.errors import LayoutError, SpecError
-from vitzoo.layouts.huggingface.special import SPECIAL, Fields, pair
+from vitzoo.errors import LayoutError
+from vitzoo.layouts.config_rules import (
+    Always,
+    Computed,
+    Fields,
+    Rules,
+    misread,
+    pair,
+    ratio,
+    read,
+    same,
+    word,
+    words,
+    write,
+)
 from vitzoo.spec import Head, ViTSpec
 
 ACT = {"gelu": "gelu", "gelu_pytorch_tanh": "gelu_tanh", "quick_gelu": "quick_gelu", "silu": "silu"}
-ACT_ALIASES = {"gelu_new": "gelu_pytorch_tanh", "gelu_fast": "gelu_pytorch_tanh", "swish": "silu"}
+ACT |= {"gelu_new": "gelu_tanh", "gelu_fast": "gelu_tanh", "swish": "silu"}
 BIAS = {True: "all", False: "none"}
 GATED = {True: "gated", False: "plain"}
-SIZES = (
-    ("hidden_size", "hidden_dim", None),
-    ("num_hidden_layers", "depth", None),
-    ("num_attention_heads", "num_heads", None),
-    ("num_channels", "in_chans", None),
-    ("patch_size", "patch_size", None),
-    ("hidden_act", "act", ACT),
-)
-IMAGE = ("image_size", "img_size", None)
-EPS = ("layer_norm_eps", "norm_eps", None)
-MLP_DIM = ("intermediate_size", "mlp_dim", None)
-QKV = ("qkv_bias", "qkv_bias", BIAS)
-LAYER_SCALE = ("layerscale_value", "layer_scale", None)
-COMMON = (*SIZES, IMAGE, EPS, MLP_DIM)
-Row = tuple[str, str, Mapping[Any, Any] | None]
+LABELS, EMBEDDING = "id2label", "projection_dim"
+"""The keys that count what a class gives."""
 
 
 @dataclass(frozen=True)
@@ -45,14 +45,13 @@ class Task:
 class Kind:
     """What a model type's configuration says.
 
-    `rows` pair a key with a field of the spec and, where the values differ, a conversion; `defaults` are the class's
-    own, which config.json may leave out; `fixed` is what the class computes, whatever the configuration. `tasks` are
-    the classes that hold the encoder: the first stands for a config.json that names none, and the first that gives a
-    spec back is written. `nested` is the model type whose `vision_config` is one of these.
+    `defaults` are the class's own, which config.json may leave out; `fixed` is what the class computes, whatever the
+    configuration. `tasks` are the classes that hold the encoder: of those the first that gives a spec back is written.
+    `nested` is the model type whose `vision_config` is one of these.
     """
 
     layout: str
-    rows: tuple[Row, ...]
+    rules: Rules
     defaults: Fields
     fixed: Fields
     tasks: Mapping[str, Task]
@@ -63,8 +62,82 @@ class Kind:
 
 ENCODER = Task()
 WHOLE = Task(nested=True)
-CLASSIFIER = Task("id2label")
-BASE = {
+CLASSIFIER = Task(LABELS)
+PROJECTION = {"head": Head.PROJECTION}
+
+SIZES: Rules = (
+    *same(
+        hidden_size="hidden_dim",
+        num_hidden_layers="depth",
+        num_attention_heads="num_heads",
+        num_channels="in_chans",
+        patch_size="patch_size",
+    ),
+    word("hidden_act", "act", ACT),
+)
+IMAGE, EPS, MLP_DIM = (same(image_size="img_size"), same(layer_norm_eps="norm_eps"), same(intermediate_size="mlp_dim"))
+QKV: Rules = (word("qkv_bias", "qkv_bias", BIAS),)
+MLP_BIAS: Rules = (words("mlp_bias", "mlp_bias mlp_out_bias", ((True,), (True, True)), ((False,), (False, False))),)
+COMMON: Rules = (*SIZES, *IMAGE, *EPS, *MLP_DIM)
+
+
+def layer_scale(key: str, none: float) -> Computed:
+    """The initial value of the layer scale; `none` is written for a model without one."""
+    return Computed((key,), ("layer_scale",), lambda value: value or None, lambda value: (value or none,))
+
+
+def gated_width(ratio: int, dim: int) -> int:
+    """DINOv2's gated MLP keeps two thirds, in eights."""
+    return (int(int(dim * ratio) * 2 / 3) + 7) // 8 * 8
+
+
+def _square(patches: int, patch: tuple[int, int]) -> tuple[int, int]:
+    side = int(patches**0.5)
+    return side * patch[0], side * patch[1]
+
+
+VIT_RULES: Rules = (*COMMON, *QKV)
+DINOV2_RULES: Rules = (
+    word("use_swiglu_ffn", "mlp", GATED),
+    # The activation of the gated MLP is no setting.
+    words("use_swiglu_ffn hidden_act", "act", *(((True, said), ("silu",)) for said in ACT), when={"mlp": "gated"}),
+    *SIZES,
+    *IMAGE,
+    *EPS,
+    *QKV,
+    layer_scale("layerscale_value", 1.0),
+    ratio("mlp_ratio", "mlp_dim", gated_width, whole=True, when={"mlp": "gated"}),
+    ratio("mlp_ratio", "mlp_dim", lambda ratio, dim: int(dim * ratio), whole=True, when={"mlp": "plain"}),
+    Always(("use_mask_token",), (), value=False),
+)
+REGISTERS = same(num_register_tokens="reg_tokens")
+# Without its classifier SigLIP may be without its pool too; the classifier averages the patches, and never pools so.
+SIGLIP_POOL: Rules = (
+    words("vision_use_head", "pool", ((True,), ("map",)), ((False,), ("none",)), ((False,), ("avg",))),
+)
+AIMV2_RULES: Rules = (
+    *SIZES,
+    *IMAGE,
+    *MLP_DIM,
+    *same(rms_norm_eps="norm_eps"),
+    words("qkv_bias", "qkv_bias proj_bias", ((True,), ("all", True)), ((False,), ("none", False))),
+    *MLP_BIAS,
+    Always(
+        ("use_head",),
+        (),
+        value=False,
+        reason="the attention pool of AIMv2 has no query projection and no MLP, and no spec expresses it. Set use_head "
+        "to false in config.json for the patches' features without it",
+    ),
+    Always(
+        ("is_native",),
+        (),
+        value=False,
+        reason="it computes the positions, and no spec does. Use weights that store them",
+    ),
+)
+
+BASE: Fields = {
     "hidden_size": 768,
     "num_hidden_layers": 12,
     "num_attention_heads": 12,
@@ -79,105 +152,123 @@ BASE = {
 DINOV2 = {**BASE, "patch_size": 14, "layer_norm_eps": 1e-6, "layerscale_value": 1.0, "mlp_ratio": 4}
 DINOV2 |= {"use_swiglu_ffn": False, "num_register_tokens": 4}
 SIGLIP = {**BASE, "hidden_act": "gelu_pytorch_tanh", "layer_norm_eps": 1e-6, "vision_use_head": True}
+AIMV2 = {**BASE, "hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 8, "intermediate_size": 2816}
+AIMV2 |= {"patch_size": 14, "hidden_act": "silu", "rms_norm_eps": 1e-5, "qkv_bias": False, "mlp_bias": False}
 PATCHES = {"class_token": False, "pos_prefix": "none"}
-VIT_ROWS = (*COMMON, QKV)
-DINOV2_ROWS = (*SIZES, IMAGE, EPS, QKV, LAYER_SCALE, ("use_swiglu_ffn", "mlp", GATED))
 
 KINDS: dict[str, Kind] = {
     "vit": Kind(
         "hf_vit",
-        VIT_ROWS,
+        VIT_RULES,
         BASE,
         {"pool": "cls"},
         {"ViTModel": ENCODER, "ViTForImageClassification": CLASSIFIER, "ViTForMaskedImageModeling": ENCODER},
     ),
     "vit_mae": Kind(
         "hf_vit",
-        VIT_ROWS,
+        VIT_RULES,
         BASE,
         {"pool": "cls", "pos_embed": "fixed"},
         {"ViTMAEModel": ENCODER, "ViTMAEForPreTraining": ENCODER},
     ),
     "vit_msn": Kind(
         "hf_vit",
-        VIT_ROWS,
+        VIT_RULES,
         BASE | {"layer_norm_eps": 1e-6},
         {"pool": "cls"},
         {"ViTMSNModel": ENCODER, "ViTMSNForImageClassification": CLASSIFIER},
     ),
     "deit": Kind(
         "hf_deit",
-        VIT_ROWS,
+        VIT_RULES,
         BASE,
         {"dist_token": True, "pos_prefix": "all", "pool": "cls"},
         {
             "DeiTModel": ENCODER,
             "DeiTForImageClassification": CLASSIFIER,
-            "DeiTForImageClassificationWithTeacher": Task("id2label", {"pool": "cls_dist", "head": "distilled"}),
+            "DeiTForImageClassificationWithTeacher": Task(LABELS, {"pool": "cls_dist", "head": "distilled"}),
         },
     ),
     "ijepa": Kind(
         "hf_ijepa",
-        VIT_ROWS,
+        VIT_RULES,
         BASE,
         {**PATCHES, "pool": "avg"},
         {"IJepaModel": ENCODER, "IJepaForImageClassification": CLASSIFIER},
     ),
     "dinov2": Kind(
         "hf_dinov2",
-        DINOV2_ROWS,
+        DINOV2_RULES,
         DINOV2,
         {"pool": "cls"},
-        {"Dinov2Model": ENCODER, "Dinov2ForImageClassification": Task("id2label", {"pool": "cls_avg"})},
+        {"Dinov2Model": ENCODER, "Dinov2ForImageClassification": Task(LABELS, {"pool": "cls_avg"})},
     ),
     "dinov2_with_registers": Kind(
         "hf_dinov2_with_registers",
-        (*DINOV2_ROWS, ("num_register_tokens", "reg_tokens", None)),
+        (*DINOV2_RULES, *REGISTERS),
         DINOV2,
         {"pool": "cls"},
         {
             "Dinov2WithRegistersModel": ENCODER,
-            "Dinov2WithRegistersForImageClassification": Task("id2label", {"pool": "cls_avg"}),
+            "Dinov2WithRegistersForImageClassification": Task(LABELS, {"pool": "cls_avg"}),
         },
     ),
     "dinov3_vit": Kind(
         "hf_dinov3_vit",
         (
             *COMMON,
-            LAYER_SCALE,
-            ("num_register_tokens", "reg_tokens", None),
-            ("proj_bias", "proj_bias", None),
-            ("mlp_bias", "mlp_bias", None),
-            ("mlp_bias", "mlp_out_bias", None),
-            ("use_gated_mlp", "mlp", GATED),
+            layer_scale("layerscale_value", 1.0),
+            *REGISTERS,
+            *same(proj_bias="proj_bias", rope_theta="rope.theta"),
+            *MLP_BIAS,
+            word("use_gated_mlp", "mlp", GATED),
+            words(
+                "query_bias key_bias value_bias",
+                "qkv_bias",
+                ((True, True, True), ("all",)),
+                ((True, False, True), ("qv",)),
+                ((False, False, False), ("none",)),
+            ),
         ),
         BASE
         | {"hidden_size": 384, "num_attention_heads": 6, "intermediate_size": 1536, "layer_norm_eps": 1e-5}
         | {"rope_theta": 100.0, "layerscale_value": 1.0, "use_gated_mlp": False, "num_register_tokens": 0}
         | {"query_bias": True, "key_bias": False, "value_bias": True, "proj_bias": True, "mlp_bias": True},
-        {"pool": "cls", "pos_embed": "none"},
+        {"pool": "cls", "pos_embed": "none", "rope.kind": "dinov3", "rope.pairs": "halves"},
         {"DINOv3ViTModel": ENCODER},
     ),
     "siglip_vision_model": Kind(
         "hf_siglip",
-        COMMON,
+        (*COMMON, *SIGLIP_POOL),
         SIGLIP,
-        {**PATCHES, "pool": "map"},
+        PATCHES,
         {
             "SiglipVisionModel": ENCODER,
-            "SiglipForImageClassification": Task("id2label", {"pool": "avg"}, nested=True),
+            "SiglipForImageClassification": Task(LABELS, {"pool": "avg"}, nested=True),
             "SiglipModel": WHOLE,
         },
         nested="siglip",
     ),
     "siglip2_vision_model": Kind(
         "hf_siglip2",
-        (*SIZES, EPS, MLP_DIM),
+        (
+            *SIZES,
+            *EPS,
+            *MLP_DIM,
+            Computed(
+                ("num_patches",),
+                ("img_size",),
+                _square,
+                lambda size, patch: (size[0] // patch[0] * (size[1] // patch[1]),),
+                ("patch_size",),
+            ),
+            *SIGLIP_POOL,
+        ),
         SIGLIP | {"num_patches": 256},
-        {**PATCHES, "pool": "map"},
+        PATCHES,
         {
             "Siglip2VisionModel": ENCODER,
-            "Siglip2ForImageClassification": Task("id2label", {"pool": "avg"}, nested=True),
+            "Siglip2ForImageClassification": Task(LABELS, {"pool": "avg"}, nested=True),
             "Siglip2Model": WHOLE,
         },
         nested="siglip2",
@@ -190,14 +281,27 @@ KINDS: dict[str, Kind] = {
         {"patch_bias": False, "norm_pre": True, "final_norm": "pooled", "pool": "cls"},
         {
             "CLIPVisionModel": ENCODER,
-            "CLIPVisionModelWithProjection": Task("projection_dim", {"head_bias": False}),
-            "CLIPModel": Task("projection_dim", {"head_bias": False}, nested=True),
+            "CLIPVisionModelWithProjection": Task(EMBEDDING, {"head_bias": False}),
+            "CLIPModel": Task(EMBEDDING, {"head_bias": False}, nested=True),
         },
         nested="clip",
     ),
     "beit": Kind(
         "hf_beit",
-        (*COMMON, ("layer_scale_init_value", "layer_scale", None)),
+        (
+            *COMMON,
+            layer_scale("layer_scale_init_value", 0.0),
+            words("use_mean_pooling", "pool final_norm", ((True,), ("avg", "pooled")), ((False,), ("cls", "tokens"))),
+            word("use_absolute_position_embeddings", "pos_embed", {True: "learned", False: "none"}),
+            words(
+                "use_shared_relative_position_bias use_relative_position_bias",
+                "rel_pos",
+                ((False, False), ("none",)),
+                ((False, True), ("block",)),
+                ((True, False), ("shared",)),
+                ((True, True), ("shared",)),
+            ),
+        ),
         BASE
         | {"layer_scale_init_value": 0.1, "use_mean_pooling": True, "use_absolute_position_embeddings": False}
         | {"use_relative_position_bias": False, "use_shared_relative_position_bias": False},
@@ -206,49 +310,42 @@ KINDS: dict[str, Kind] = {
     ),
     "aimv2_vision_model": Kind(
         "hf_aimv2",
-        (
-            *SIZES,
-            IMAGE,
-            MLP_DIM,
-            QKV,
-            ("rms_norm_eps", "norm_eps", None),
-            ("qkv_bias", "proj_bias", None),
-            ("mlp_bias", "mlp_bias", None),
-            ("mlp_bias", "mlp_out_bias", None),
-        ),
-        BASE
-        | {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 8, "intermediate_size": 2816}
-        | {"patch_size": 14, "hidden_act": "silu", "rms_norm_eps": 1e-5, "qkv_bias": False, "mlp_bias": False},
+        AIMV2_RULES,
+        {**AIMV2, "use_head": True},
         {**PATCHES, "norm": "rms", "patch_norm": True, "mlp": "gated", "pool": "avg"},
         {"Aimv2VisionModel": ENCODER, "Aimv2Model": WHOLE},
         nested="aimv2",
     ),
 }
-NESTED = {kind.nested: name for name, kind in KINDS.items() if kind.nested is not None}
+# As its authors published single towers: the fields of the tower at the top, and a class of their own without a pool.
+KINDS["aimv2"] = replace(
+    KINDS["aimv2_vision_model"],
+    defaults={**AIMV2, "use_head": False},
+    tasks={"AIMv2Model": ENCODER, "AIMv2VisionModel": ENCODER, "Aimv2VisionModel": ENCODER, "Aimv2Model": ENCODER},
+)
+NESTED = {kind.nested: name for name, kind in KINDS.items() if kind.nested is not None and name != kind.nested}
 """Types of two towers, whose pictures' configuration stands under `vision_config`."""
+
+UNTOLD = frozenset({"layer_scale", "pos_embed", "drop_path_rate", "final_norm", "head_bias"})
+"""What changes no output, or what the file beside shows: initial values, whether a table was trained, where a norm
+stands that sees the pooled token alone."""
 
 
 def model_kind(config: Mapping[str, Any]) -> tuple[str, Kind, Fields]:
     """The model type of the picture's encoder, what is known of it, and its own part of `config` with all defaults.
 
     Raises:
-        LayoutError: a model type that is not a plain ViT of ours, or one of its settings that no spec expresses.
+        LayoutError: a model type that is not a plain ViT of ours.
     """
-    outer = config.get("model_type")
-    name = NESTED.get(str(outer), str(outer))
+    outer, inner = str(config.get("model_type")), config.get("vision_config")
+    name = NESTED.get(outer, outer) if inner is not None or outer not in KINDS else outer
     if name not in KINDS:
-        known = ", ".join(sorted([*KINDS, *NESTED]))
+        known = ", ".join(sorted({*KINDS, *NESTED}))
         raise LayoutError(f"config.json: model_type {outer!r} is unknown; expected one of {known}")
-    own = config.get("vision_config") if outer in NESTED else config
+    own = inner if name != outer else config
     if not isinstance(own, Mapping):
         raise LayoutError(f"config.json: model_type {outer!r} needs vision_config; give the configuration that has it")
-    full = KINDS[name].defaults | dict(own)
-    if full.get("is_native"):
-        raise LayoutError(
-            "config.json: is_native computes the positions, and no spec does; use weights that store them"
-        )
-    full["hidden_act"] = ACT_ALIASES.get(full["hidden_act"], full["hidden_act"])
-    return name, KINDS[name], full
+    return name, KINDS[name], KINDS[name].defaults | dict(own)
 
 
 def layout_name(config: Mapping[str, Any]) -> str:
@@ -258,19 +355,8 @@ def layout_name(config: Mapping[str, Any]) -> str:
 
 def labels(config: Mapping[str, Any]) -> tuple[str, ...] | None:
     """Names of the classes in the order of the logits."""
-    names = config.get("id2label")
+    names = config.get(LABELS)
     return tuple(names[key] for key in sorted(names, key=int)) if names else None
-
-
-def _labels_told(told: Mapping[str, Any]) -> int:
-    return len(told["id2label"]) if "id2label" in told else told.get("num_labels", 2)
-
-
-# How many outputs a class has, by the key that tells; transformers leaves out its own default.
-COUNTS: dict[str, Callable[[Mapping[str, Any]], int]] = {
-    "id2label": _labels_told,
-    "projection_dim": lambda told: told.get("projection_dim", 512),
-}
 
 
 def spec_fields(config: Mapping[str, Any]) -> Fields:
@@ -279,30 +365,45 @@ def spec_fields(config: Mapping[str, Any]) -> Fields:
     Raises:
         LayoutError: an unknown model type or class, or a value that no spec expresses.
     """
-    name, kind, full = model_kind(config)
-    fields: Fields = dict(kind.fixed)
-    for key, own, values in kind.rows:
-        value = full[key]
-        if values is not None and value not in values:
-            raise LayoutError(f"config.json: {key} is {value!r}; expected one of {', '.join(map(str, values))}")
-        fields[own] = values[value] if values is not None else tuple(value) if isinstance(value, list) else value
-    fields |= SPECIAL[name][0](full) if name in SPECIAL else {}
-    fields["layer_scale"] = fields.get("layer_scale") or None
-    architecture = (config.get("architectures") or list(kind.tasks))[0]
-    if architecture not in kind.tasks:
+    _, kind, full = model_kind(config)
+    named = config.get("architectures") or list(kind.tasks)
+    if not isinstance(named, list) or named[0] not in kind.tasks:
         raise LayoutError(
-            f"config.json: architectures is {architecture!r}, which is not read; for model_type "
+            f"config.json: architectures is {named[0]!r}, which is not read; for model_type "
             f"{config.get('model_type')!r} expected one of {', '.join(kind.tasks)}"
         )
-    task = kind.tasks[architecture]
-    fields |= task.fields
-    count = 0 if task.counted is None else COUNTS[task.counted](config if task.nested else full)
-    projected = task.counted == "projection_dim"
-    fields |= {"head": Head.PROJECTION} if projected else {}
-    fields |= {"num_classes": 0 if projected else count, "out_dim": count if projected else None}
+    # A file that names no class may be of any: only what all of them say is certain.
+    tasks = [kind.tasks[name] for name in (named[:1] if config.get("architectures") else named)]
+    said = [_with_task(kind, task, config if task.nested else full, full) for task in tasks]
+    return {name: value for name, value in said[0].items() if all(name in o and o[name] == value for o in said)}
+
+
+def _with_task(kind: Kind, task: Task, outer: Mapping[str, Any], full: Mapping[str, Any]) -> Fields:
+    count = _count(task.counted, outer)
+    outputs: Fields = {"num_classes": count, "out_dim": None}
+    if task.counted == EMBEDDING:
+        outputs = {"head": Head.PROJECTION, "num_classes": 0, "out_dim": count}
+    fields = {**read(kind.rules, full, "config.json", kind.fixed | task.fields).spec(), **outputs}
     sizes = [pair(fields[key]) for key in ("img_size", "patch_size")]
-    fields["drop_remainder"] = any(size % patch for size, patch in zip(*sizes, strict=True))
-    return fields
+    return {**fields, "drop_remainder": any(size % patch for size, patch in zip(*sizes, strict=True))}
+
+
+def _count(key: str | None, told: Mapping[str, Any]) -> int:
+    """How many outputs there are; transformers leaves out its own default."""
+    if key == LABELS:
+        return len(told[LABELS]) if LABELS in told else told.get("num_labels", 2)
+    return told.get(EMBEDDING, 512) if key == EMBEDDING else 0
+
+
+def _outputs(key: str | None, spec: ViTSpec, labels: Sequence[str] | None) -> Fields:
+    """What a class says of its outputs, by the key that counts them."""
+    if key == LABELS:
+        names = list(labels or (f"LABEL_{i}" for i in range(spec.num_classes)))
+        return {
+            LABELS: {str(i): label for i, label in enumerate(names)},
+            "label2id": {label: i for i, label in enumerate(names)},
+        }
+    return {EMBEDDING: spec.out_dim} if key == EMBEDDING else {}
 
 
 def config(layout: str, spec: ViTSpec, labels: Sequence[str] | None = None) -> Fields:
@@ -314,21 +415,13 @@ def config(layout: str, spec: ViTSpec, labels: Sequence[str] | None = None) -> F
     name, kind = kind_of(layout)
     if labels is not None and len(labels) != spec.num_classes:
         raise LayoutError(f"the model has {spec.num_classes} classes, and {len(labels)} names of classes were given")
-    plain = spec.model_dump(mode="json")
-    encoder: Fields = {"model_type": name}
-    for key, own, values in kind.rows:
-        value = plain[own]
-        back = {new: old for old, new in values.items()} if values is not None else {_key(value): value}
-        encoder[key] = _scalar(back.get(_key(value), value))
-    encoder |= SPECIAL[name][1](spec) if name in SPECIAL else {}
-    encoder |= {key: 0.0 for key in ("layer_scale_init_value",) if key in encoder and encoder[key] is None}
-    encoder |= {key: 1.0 for key in ("layerscale_value",) if key in encoder and encoder[key] is None}
+    said = {key: _scalar(value) for key, value in write(kind.rules, spec).items()}
+    encoder: Fields = {"model_type": name, **said}
     ways: list[list[str]] = []
     for architecture, task in kind.tasks.items():
-        outputs = {} if task.counted is None else OUTPUTS[task.counted](spec, labels)
         out = {"model_type": kind.nested, "vision_config": encoder} if task.nested else encoder
-        out = {**out, **outputs, "architectures": [architecture]}
-        wrong = _misread(spec, spec_fields(out))
+        out = {**out, **_outputs(task.counted, spec, labels), "architectures": [architecture]}
+        wrong = misread(spec, spec_fields(out), UNTOLD)
         if not wrong:
             return out
         ways.append(wrong)
@@ -341,42 +434,6 @@ def kind_of(layout: str) -> tuple[str, Kind]:
     return next((name, kind) for name, kind in KINDS.items() if kind.layout == layout)
 
 
-def _misread(spec: ViTSpec, read: Fields) -> list[str]:
-    """Where `read` is not what `spec` says, in words."""
-    try:
-        told = spec.replace(**{key: value for key, value in read.items() if key not in UNTOLD})
-    except SpecError as error:
-        return [f"nothing could read it back: {error}"]
-    return [
-        f"{key} is {getattr(spec, key)}, and would be read as {getattr(told, key)}"
-        for key in read
-        if getattr(told, key) != getattr(spec, key)
-    ]
-
-
-def _names(spec: ViTSpec, labels: Sequence[str] | None) -> Fields:
-    names = list(labels or (f"LABEL_{i}" for i in range(spec.num_classes)))
-    return {
-        "id2label": {str(i): label for i, label in enumerate(names)},
-        "label2id": {label: i for i, label in enumerate(names)},
-    }
-
-
-OUTPUTS: dict[str, Callable[[ViTSpec, Sequence[str] | None], Fields]] = {
-    "id2label": _names,
-    "projection_dim": lambda spec, labels: {"projection_dim": spec.out_dim},
-}
-"""What a class with outputs says of them, by the key that counts them: the way back of `COUNTS`."""
-
-# What changes no output, or what the file beside shows: initial values, whether a table was trained, where a norm
-# stands that sees the pooled token alone.
-UNTOLD = frozenset({"layer_scale", "pos_embed", "drop_path_rate", "final_norm", "head_bias"})
-
-
 def _scalar(value: Any) -> Any:
     """A square as one number."""
     return value[0] if isinstance(value, list) and value[0] == value[1] else value
-
-
-def _key(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value

@@ -5,8 +5,8 @@ from math import floor, isclose, nextafter
 from typing import Any
 
 from vitzoo.errors import LayoutError
+from vitzoo.layouts.config_rules import Fields, pair
 from vitzoo.layouts.huggingface.config import kind_of
-from vitzoo.layouts.huggingface.special import Fields, pair
 from vitzoo.spec import CropMode, Interpolation, Preprocessing, ViTSpec
 
 PIL_FILTERS = {0: Interpolation.NEAREST, 2: Interpolation.BILINEAR, 3: Interpolation.BICUBIC}

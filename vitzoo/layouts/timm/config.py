@@ -1,33 +1,21 @@
 """The config.json that timm reads beside its weights, written and read (timm/models/{_hub,_builder}.py).
 
-An entrypoint of timm fixes some things that JSON cannot say (a norm's eps, the class of a block); its arguments say the
-rest. `BASES` are entrypoints with what each fixes; `ARGUMENTS` are the arguments that are one field of the spec.
+An entry point of timm fixes some things that JSON cannot say (a norm's eps, the class of a block); its arguments say
+the rest. `BASES` are entry points with what each fixes, for writing. Reading takes an entry point as the spec of that
+name in the registry, written as arguments: those of the file replace some of them, and all is read together.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import inf, nextafter
 from typing import Any
 
+from vitzoo import registry
 from vitzoo.errors import LayoutError
-from vitzoo.spec import (
-    MLP,
-    Activation,
-    AttentionKind,
-    BlockKind,
-    FinalNorm,
-    Head,
-    Norm,
-    Pool,
-    PosEmbed,
-    PosPrefix,
-    Preprocessing,
-    QKVBias,
-    RelPos,
-    RopeKind,
-    RopePairs,
-    ViTSpec,
-)
+from vitzoo.layouts.config_rules import Fields, misread, pair, read, write
+from vitzoo.layouts.tables import GROUPS, layout_for
+from vitzoo.layouts.timm.arguments import BY_NAME, CLASSES, FOLLOWS, HARMLESS, IN_CODE, Class, stored
+from vitzoo.layouts.timm.tables import EVA_STORED
+from vitzoo.spec import MLP, AttentionKind, BlockKind, Head, Norm, Preprocessing, ViTSpec
 
 
 @dataclass(frozen=True)
@@ -91,80 +79,37 @@ BASES: tuple[Base, ...] = (
         {**GATED, **RMS5, "dist_token": False, "patch_norm": False},
         {"embed_norm_layer": ""},
     ),
-    *(
-        Base(name, f"timm_eva{split}{packed}", norm)
-        for name, norm in EVA_NORMS
-        for split in ("", "_split")
-        for packed in ("", "_packed")
-    ),
+    *(Base(name, layout, norm) for name, norm in EVA_NORMS for layout in EVA_STORED),
     Base("beit_base_patch16_224", "timm_beit", _norm(Norm.LAYER)),
 )
 
-CLASSES = ("norm_layer", "embed_norm_layer", "attn_layer")
-"""Arguments that name a class, and so may change what an entrypoint fixes."""
-
-POOLS = {Pool.CLS: "token", Pool.CLS_DIST: "token", Pool.AVG: "avg", Pool.MAP: "map", Pool.NONE: ""}
-POOL_NAMES = {"token": Pool.CLS, "avg": Pool.AVG, "map": Pool.MAP, "": Pool.NONE}
-ROPE_TYPES = {"cat": RopeKind.AXIAL, "dinov3": RopeKind.DINOV3, "mixed": RopeKind.MIXED}
-
 OURS = "vitzoo"
-"""A key that timm does not read: it has no word for a head whose outputs are no classes."""
+"""A key that timm does not read, in files of ours: timm has no word for a head whose outputs are no classes. Nothing of
+such a model was set in code."""
 
-# timm's argument -> the field of the spec that it is.
-SIZES = {
-    "img_size": "img_size",
-    "patch_size": "patch_size",
-    "in_chans": "in_chans",
-    "num_classes": "num_classes",
-    "embed_dim": "hidden_dim",
-    "depth": "depth",
-    "num_heads": "num_heads",
-    "init_values": "layer_scale",
-    "drop_path_rate": "drop_path_rate",
-}
-VIT = {
-    **SIZES,
-    "class_token": "class_token",
-    "reg_tokens": "reg_tokens",
-    "pre_norm": "norm_pre",
-    "qk_norm": "qk_norm",
-    "scale_attn_norm": "attn_norm",
-    "scale_mlp_norm": "mlp_norm",
-    "proj_bias": "proj_bias",
-    "act_layer": "act",
-    "pool_include_prefix": "pool_prefix",
-}
-EVA = {
-    **SIZES,
-    "class_token": "class_token",
-    "num_reg_tokens": "reg_tokens",
-    "num_kv_heads": "num_kv_heads",
-    "use_pre_transformer_norm": "norm_pre",
-    "qk_norm": "qk_norm",
-    "scale_attn_inner": "attn_norm",
-    "scale_mlp": "mlp_norm",
-    "attn_pool_num_heads": "pool_heads",
-}
-BEIT = {**SIZES, "scale_mlp": "mlp_norm"}
-ROPE = {
-    "rope_temperature": "theta",
-    "rope_grid_offset": "offset",
-    "ref_feat_shape": "ref_grid",
-}
-ARGUMENTS: dict[str, str] = {**VIT, **EVA, **BEIT}
+NORM = frozenset({"norm", "norm_eps", "patch_norm"})
+"""What the classes of norms fix; only some of them have names."""
 
-# Arguments with another form than the field, each way; an argument is the same in all classes that have it.
-FORMS: dict[str, tuple[str, Mapping[Any, Any]]] = {
-    "swiglu_mlp": ("mlp", {True: MLP.GATED, False: MLP.PLAIN}),
-    "attn_only_layer_scale": ("layer_scale_mlp", {True: False, False: True}),
-    "use_post_norm": ("block", {True: BlockKind.POST_NORM, False: BlockKind.PRE_NORM}),
-    "attn_layer": ("attention", {"diff": AttentionKind.DIFF}),
+UNTOLD = frozenset({"layer_scale", "pos_embed", "drop_path_rate", "pos_prefix"})
+"""What changes no output, or what the tensors show."""
+
+WRAPPERS: Mapping[str, Mapping[str, Any]] = {
+    "TimmWrapperModel": {"num_classes": 0},
+    "TimmWrapperForImageClassification": {},
 }
-ROPE_FORMS: dict[str, tuple[str, Mapping[Any, Any]]] = {
-    "rope_type": ("kind", ROPE_TYPES),
-    "rope_rotate_half": ("pairs", {True: RopePairs.HALVES, False: RopePairs.NEIGHBOURS}),
-    "rope_grid_indexing": ("columns_first", {"xy": True, "ij": False}),
-}
+"""transformers' classes around a model of timm, with the arguments that they give it."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a config.json of timm says: its entry point, fields that it states, and those that are usual there."""
+
+    architecture: str
+    fields: Mapping[str, Any]
+    usual: Mapping[str, Any]
+
+
+# --- Writing ----------------------------------------------------------------------------------------------------------
 
 
 def config(
@@ -173,7 +118,7 @@ def config(
     """What `timm.create_model("local-dir:FOLDER", pretrained=True)` reads as FOLDER/config.json.
 
     Raises:
-        LayoutError: no entrypoint of timm has all that JSON cannot say.
+        LayoutError: no entry point of timm has all that JSON cannot say, or its arguments cannot say the rest.
     """
     base, outputs = _base(spec, layout), spec.num_classes or spec.out_dim or 0
     channels = range(spec.in_chans)
@@ -196,18 +141,23 @@ def config(
         "first_conv": "patch_embed.proj",
         "classifier": ["head", "head_dist"] if spec.dist_token else "head",
     }
-    return {
+    arguments = _arguments(spec, layout, outputs)
+    said = {
         "architecture": base.architecture,
         "num_classes": outputs,
         "num_features": spec.hidden_dim,
-        "global_pool": POOLS[spec.pool],
-        "model_args": {**_arguments(spec, layout), **base.args},
+        "global_pool": arguments["global_pool"],
+        "model_args": {**{name: arguments[name] for name in arguments if name not in IN_CODE}, **base.args},
         "pretrained_cfg": pretrained | ({"label_names": list(labels)} if labels else {}),
-    } | ({OURS: {"head": Head.PROJECTION.value}} if spec.head is Head.PROJECTION else {})
+        OURS: {"head": spec.head.value},
+    }
+    if wrong := misread(spec, told(said).fields, UNTOLD):
+        raise LayoutError(f"timm's config.json cannot say this model: {'; '.join(wrong)}. Choose another layout")
+    return said
 
 
 def _base(spec: ViTSpec, layout: str) -> Base:
-    """The entrypoint whose fixed fields are the spec's; a LayoutError that names those of the closest."""
+    """The entry point whose fixed fields are the spec's; a LayoutError that names those of the closest."""
     bases = [base for base in BASES if base.layout == layout]
     if not bases:
         known = ", ".join(dict.fromkeys(base.layout for base in BASES))
@@ -221,217 +171,146 @@ def _base(spec: ViTSpec, layout: str) -> Base:
         found = ", ".join(f"{name} {getattr(spec, name)}" for name in wrong)
         expected = ", ".join(f"{name} {best.fixed[name]}" for name in wrong)
         raise LayoutError(
-            f"timm's config.json cannot say {found}: its entrypoints fix it, and {best.architecture}, which comes "
+            f"timm's config.json cannot say {found}: its entry points fix it, and {best.architecture}, which comes "
             f"closest, has {expected}; save the weights alone, or choose another layout"
         )
     return best
 
 
-def _ratio(width: int, dim: int) -> float:
-    """A ratio of which timm's int(dim * ratio) is `width`."""
-    ratio = width / dim
-    return ratio if int(dim * ratio) == width else nextafter(ratio, inf)
+def _arguments(spec: ViTSpec, layout: str, outputs: int) -> Fields:
+    """All arguments, also those that are timm's default: an entry point may have a default of its own."""
+    own = {**stored(layout, spec.mlp is MLP.GATED), "num_classes": outputs}
+    # A pool as wide as the blocks has no width of its own.
+    own |= {"pool_mlp_dim": None} if spec.pool_mlp_dim == spec.mlp_dim else {}
+    return write(CLASSES[layout][0].rules, spec, own)
 
 
-def _arguments(spec: ViTSpec, layout: str) -> dict[str, Any]:
-    """All arguments, also those that are timm's default: an entrypoint may have a default of its own."""
-    tell = {"timm_beit": _beit, "timm": _vit, "timm_packed": _vit}.get(layout, _eva)
-    return {"global_pool": POOLS[spec.pool], **tell(spec, layout)}
-
-
-def _fields(spec: ViTSpec, arguments: Mapping[str, str]) -> dict[str, Any]:
-    values = spec.model_dump(mode="json")
-    values["num_classes"] = spec.num_classes or spec.out_dim or 0
-    return {argument: values[name] for argument, name in arguments.items()}
-
-
-def _forms(value: Any, *arguments: str, forms: Mapping[str, tuple[str, Mapping[Any, Any]]] = FORMS) -> dict[str, Any]:
-    return {
-        argument: said
-        for argument in arguments
-        for said, meant in forms[argument][1].items()
-        if meant == getattr(value, forms[argument][0])
-    }
-
-
-def _vit(spec: ViTSpec, layout: str) -> dict[str, Any]:
-    packed = 2 if layout == "timm_packed" else 1
-    return {
-        **_fields(spec, VIT),
-        "mlp_ratio": _ratio(packed * spec.mlp_dim, spec.hidden_dim),
-        "qkv_bias": spec.qkv_bias is QKVBias.ALL,
-        "pos_embed": "none" if spec.pos_embed is PosEmbed.NONE else "learn",
-        "no_embed_class": not spec.num_pos_prefix,
-        "final_norm": spec.final_norm is not FinalNorm.NONE,
-        "fc_norm": spec.final_norm is FinalNorm.POOLED,
-    }
-
-
-def _eva(spec: ViTSpec, layout: str) -> dict[str, Any]:
-    rope = spec.rope
-    gated_apart = spec.mlp is MLP.GATED and "_packed" not in layout
-    turns: dict[str, Any] = {}
-    if rope is not None:
-        values = rope.model_dump(mode="json")
-        turns = {argument: values[name] for argument, name in ROPE.items()}
-        turns |= _forms(rope, *ROPE_FORMS, forms=ROPE_FORMS)
-    return {
-        **_fields(spec, EVA),
-        **_forms(spec, "swiglu_mlp", "attn_only_layer_scale", "use_post_norm"),
-        "mlp_ratio": _ratio(spec.mlp_dim, spec.hidden_dim),
-        "attn_pool_mlp_ratio": _ratio(spec.pool_mlp_dim or spec.mlp_dim, spec.hidden_dim),
-        "swiglu_align_to": int(gated_apart),  # 1 aligns nothing, and keeps gate and up apart
-        "qkv_fused": "_split" not in layout,
-        "qkv_bias": spec.qkv_bias is not QKVBias.NONE,
-        "attn_type": "rope" if spec.qkv_bias is QKVBias.ALL or spec.num_kv_heads else "eva",
-        "no_embed_class": not spec.num_pos_prefix,
-        "use_abs_pos_emb": spec.pos_embed is not PosEmbed.NONE,
-        "use_rot_pos_emb": rope is not None,
-        "use_post_transformer_norm": spec.final_norm is FinalNorm.TOKENS,
-        "use_fc_norm": spec.final_norm is FinalNorm.POOLED,
-        **turns,
-    }
-
-
-def _beit(spec: ViTSpec, layout: str) -> dict[str, Any]:
-    return {
-        **_fields(spec, BEIT),
-        **_forms(spec, "swiglu_mlp"),
-        "mlp_ratio": _ratio(spec.mlp_dim, spec.hidden_dim),
-        "qkv_bias": spec.qkv_bias is not QKVBias.NONE,
-        "use_abs_pos_emb": spec.pos_embed is not PosEmbed.NONE,
-        "use_rel_pos_bias": spec.rel_pos is RelPos.BLOCK,
-        "use_shared_rel_pos_bias": spec.rel_pos is RelPos.SHARED,
-        "use_fc_norm": spec.final_norm is FinalNorm.POOLED,
-    }
+# --- Reading ----------------------------------------------------------------------------------------------------------
 
 
 def spec_fields(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What a config.json of timm says of the spec outright: `architecture`, and fields of `ViTSpec` by name.
+    """What a config.json of timm states: `architecture`, and fields of `ViTSpec` by name; see `told`."""
+    said = told(config)
+    return {"architecture": said.architecture, **said.fields}
 
-    What the architecture's entrypoint adds is not here: its name is an alias in the registry.
+
+def told(config: Mapping[str, Any]) -> Told:
+    """What a config.json of timm says, or one of transformers around a model of timm.
 
     Raises:
-        LayoutError: no architecture.
+        LayoutError: no architecture, an argument that is not known and may change numbers, or a value without meaning.
     """
     if not isinstance(config.get("architecture"), str):
         raise LayoutError(
             "a config.json of timm names its 'architecture', and this one does not; write it into the file"
         )
-    args: Mapping[str, Any] = config.get("model_args") or {}
-    pretrained: Mapping[str, Any] = config.get("pretrained_cfg") or config
-    fields: dict[str, Any] = {"architecture": config["architecture"]}
-    if size := pretrained.get("input_size"):
-        fields |= {"in_chans": size[0], "img_size": tuple(size[1:])}
-    for said in (pretrained, config):
-        if said.get("num_classes") is not None:
-            fields["num_classes"] = said["num_classes"]
-    for argument, name in ARGUMENTS.items():
-        if argument in args:
-            value = args[argument]
-            square = name in ("img_size", "patch_size") and isinstance(value, int)
-            fields[name] = (value, value) if square else tuple(value) if isinstance(value, list) else value
-    if isinstance(args.get("act_layer"), str):
-        fields["act"] = _activation(args["act_layer"])
-    for argument, (name, meanings) in FORMS.items():
-        if argument in args:
-            fields[name] = meanings[args[argument]]
-    pool = args.get("global_pool", config.get("global_pool"))
-    if pool in POOL_NAMES:
-        distilled = "distilled" in config["architecture"]
-        fields |= {"pool": Pool.CLS_DIST, "head": Head.DISTILLED} if distilled else {"pool": POOL_NAMES[pool]}
-    fields |= _fixed(fields["architecture"], args)
-    if (config.get(OURS) or {}).get("head") == Head.PROJECTION and "num_classes" in fields:
+    ours = config.get(OURS) or {}
+    fields, usual = entry_point(config["architecture"], _said(config), "config.json", whole=bool(ours))
+    if ours.get("head") == Head.PROJECTION and "num_classes" in fields:
         fields |= {"head": Head.PROJECTION, "out_dim": fields["num_classes"], "num_classes": 0}
-    return fields | _composed(args, fields)
+    if not _input_is_fixed(config) and "img_size" not in fields and (size := _pretrained(config).get("input_size")):
+        usual = {"img_size": tuple(size[1:]), **usual}
+    return Told(config["architecture"], fields, usual)
 
 
-def _activation(name: str) -> Activation:
-    if name not in list(Activation):
-        raise LayoutError(
-            f"config.json has act_layer '{name}', expected one of {', '.join(Activation)}; the model has no other"
-        )
-    return Activation(name)
+def entry_point(architecture: str, said: Mapping[str, Any], where: str, whole: bool = False) -> tuple[Fields, Fields]:
+    """What `timm.create_model(architecture, **said)` is: the fields that `said` states, and those usual there.
+
+    If that is the `whole` of it, what the entry point's classes fix is stated too.
+
+    Raises:
+        LayoutError: an argument that is not known and may change numbers, or a value without a meaning.
+    """
+    if not registry.knows(architecture):
+        return _of_any_class(said, where), {}
+    name = registry.resolve(architecture)
+    full = f"{name.model}.{name.tag}"
+    spec = registry.model_spec(name.model) if name.tag is None else registry.entry_spec(full)
+    sources = [] if name.tag is None else [source.layout for source in registry.weights_entry(full).sources]
+    layout = next((one for one in sources if one in GROUPS["timm"]), None) or layout_for("timm", spec).name
+    if layout not in CLASSES:
+        return _of_any_class(said, where), {}
+    kind = CLASSES[layout][0]
+    _known_to([kind], said, where)
+    entry = _arguments(spec, layout, spec.num_classes or spec.out_dim or 0)
+    for derived, others in FOLLOWS.items():
+        if derived in entry and any(other in said and said[other] != entry.get(other) for other in others):
+            entry[derived] = None
+    found = read(kind.rules, {**entry, **said}, where, kind.always)
+    fields, sure = found.spec(), found.resting_on({*said, *(IN_CODE if whole else BY_NAME)})
+    if whole:
+        fields, sure = {**{name: getattr(spec, name) for name in NORM}, **fields}, sure | NORM
+    rest = {name: getattr(spec, name) for name in type(spec).model_fields if name not in fields}
+    stated = {name: value for name, value in fields.items() if name in sure}
+    return _sized(stated), {**rest, **{name: value for name, value in fields.items() if name not in sure}}
 
 
-def _fixed(architecture: str, args: Mapping[str, Any]) -> dict[str, Any]:
-    """What an entrypoint of `BASES` fixes with these arguments; nothing for one that is not there."""
-    same = [
-        base
-        for base in BASES
-        if base.architecture == architecture and all(args.get(name) == base.args.get(name) for name in CLASSES)
-    ]
-    return {name: value for base in same[:1] for name, value in base.fixed.items()}
+def _of_any_class(said: Mapping[str, Any], where: str) -> Fields:
+    """What the arguments of an entry point that nobody knows say, whatever class it builds."""
+    kinds = list({id(kind): kind for kind, _ in CLASSES.values()}.values())
+    readings = [read(kind.rules, said, where).spec() for kind in _known_to(kinds, said, where)]
+    first, *others = readings
+    return _sized({name: v for name, v in first.items() if all(name in o and o[name] == v for o in others)})
 
 
-def _composed(args: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields that several arguments say together."""
-    said: dict[str, Any] = {}
-    base = next((base for base in BASES if base.architecture == fields["architecture"]), None)
-    if "mlp_ratio" in args and "hidden_dim" in fields and base is not None:
-        # timm counts gate and up together where VisionTransformer packs them.
-        said["mlp_dim"] = int(fields["hidden_dim"] * args["mlp_ratio"]) // (2 if base.layout == "timm_packed" else 1)
-    if base is not None and "swiglu_mlp" in args:  # Eva and Beit have no argument for it
-        said["act"] = Activation.SILU if args["swiglu_mlp"] else Activation.GELU
-    if base is not None and base.layout.startswith("timm_eva") and "pool" in fields:
-        mapped = fields["pool"] is Pool.MAP
-        said["pool_prefix"] = mapped and bool(fields.get("class_token", True) or fields.get("reg_tokens"))
-        said |= {} if mapped else {"pool_heads": None}
-        if mapped and "attn_pool_mlp_ratio" in args and args["attn_pool_mlp_ratio"] != args.get("mlp_ratio"):
-            said["pool_mlp_dim"] = int(fields["hidden_dim"] * args["attn_pool_mlp_ratio"])
-    if base is not None and base.layout == "timm_beit" and isinstance(args.get("use_fc_norm"), bool):
-        said["final_norm"] = FinalNorm.POOLED if args["use_fc_norm"] else FinalNorm.TOKENS
-    said |= _positions(args, fields) | _biases(args, base)
-    for argument in ("pre_norm", "use_pre_transformer_norm"):
-        if argument in args:
-            said["patch_bias"] = not args[argument]
-    if args.get("use_rot_pos_emb") is False:
-        said["rope"] = None
-    elif args.get("use_rot_pos_emb"):
-        rope = {name: args[argument] for argument, name in ROPE.items() if argument in args}
-        rope |= {
-            name: meanings[args[argument]] for argument, (name, meanings) in ROPE_FORMS.items() if argument in args
-        }
-        if {"kind", "theta"} <= rope.keys():
-            said["rope"] = rope
-    for whole, final in (("final_norm", "fc_norm"), ("use_post_transformer_norm", "use_fc_norm")):
-        if isinstance(args.get(whole), bool) and isinstance(args.get(final), bool):
-            pooled = args[final] and (whole != "final_norm" or args[whole])
-            said["final_norm"] = FinalNorm.POOLED if pooled else FinalNorm.TOKENS if args[whole] else FinalNorm.NONE
-    return said
+def _known_to(kinds: Sequence[Class], said: Mapping[str, Any], where: str) -> list[Class]:
+    """Those of the classes that have all the arguments, but for those that change no number."""
+    strange = [[name for name in said if name not in kind.arguments | HARMLESS] for kind in kinds]
+    if fits := [kind for kind, names in zip(kinds, strange, strict=True) if not names]:
+        return fits
+    raise LayoutError(
+        f"{where}: timm's argument {', '.join(min(strange, key=len))} in model_args is not known here, and it may "
+        "change what the model computes. Take it out of the file if it does not"
+    )
 
 
-def _positions(args: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
-    said: dict[str, Any] = {}
-    if "no_embed_class" in args and "class_token" in fields and "reg_tokens" in fields:
-        alone = fields["class_token"] and not fields["reg_tokens"] and not fields.get("dist_token")
-        said["pos_prefix"] = PosPrefix.NONE if args["no_embed_class"] else PosPrefix.CLS if alone else PosPrefix.ALL
-    if args.get("pos_embed") == "none" or args.get("use_abs_pos_emb") is False:
-        said = {"pos_embed": PosEmbed.NONE}  # without a table there are no slots to speak of
-    if "use_rel_pos_bias" in args and "use_shared_rel_pos_bias" in args:
-        shared, block = args["use_shared_rel_pos_bias"], args["use_rel_pos_bias"]
-        said["rel_pos"] = RelPos.SHARED if shared else RelPos.BLOCK if block else RelPos.NONE
-    return said
+def _sized(fields: Fields) -> Fields:
+    if not {"img_size", "patch_size"} <= fields.keys():
+        return fields
+    sizes = zip(pair(fields["img_size"]), pair(fields["patch_size"]), strict=True)
+    return {**fields, "drop_remainder": any(size % patch for size, patch in sizes)}
 
 
-def _biases(args: Mapping[str, Any], base: Base | None) -> dict[str, Any]:
-    said: dict[str, Any] = {}
-    if args.get("qkv_bias") is False:
-        said["qkv_bias"] = QKVBias.NONE
-    elif args.get("qkv_bias") and base is not None:
-        keyed = base.layout in ("timm", "timm_packed") or args.get("attn_type") == "rope"
-        said["qkv_bias"] = QKVBias.ALL if keyed else QKVBias.QV
-    if "proj_bias" in args and base is not None:
-        parallel = base.fixed.get("block") is BlockKind.PARALLEL
-        joint = parallel and base.fixed["attention"] is not AttentionKind.SOFTMAX
-        said["mlp_bias"] = parallel or args["proj_bias"]
-        said["mlp_out_bias"] = args["proj_bias"] and not joint
-    return said
+def _said(config: Mapping[str, Any]) -> Fields:
+    """The arguments that a file gives: timm takes some from what it says of the weights."""
+    pretrained, size = _pretrained(config), _pretrained(config).get("input_size")
+    said: Fields = {
+        name: value
+        for where in (config, pretrained, {"num_classes": config.get("num_classes")})
+        for name in ("num_classes", "global_pool")
+        if (value := where.get(name)) is not None
+    }
+    if size:
+        said |= {"in_chans": size[0]} | ({"img_size": list(size[1:])} if _input_is_fixed(config) else {})
+    wrapped = config.get("model_type") is not None
+    named = (config.get("architectures") or [None])[0]
+    if wrapped and named not in WRAPPERS:  # with a classifier or without
+        said.pop("num_classes", None)
+    return said | (config.get("model_args") or {}) | (WRAPPERS.get(named, {}) if wrapped else {})
+
+
+def _pretrained(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    return config.get("pretrained_cfg") or config
+
+
+def _input_is_fixed(config: Mapping[str, Any]) -> bool:
+    """Whether a model is built for the size of the pictures; one that takes any has the entry point's table."""
+    args = config.get("model_args") or {}
+    return bool(_pretrained(config).get("fixed_input_size")) and not args.get("dynamic_img_size")
+
+
+def labels(config: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Names of the classes in the order of the logits."""
+    names = config.get("label_names") or _pretrained(config).get("label_names")
+    if isinstance(names, Mapping):  # numbers with gaps between them are no order of the logits
+        numbers = sorted(names, key=int)
+        names = [names[key] for key in numbers] if [int(key) for key in numbers] == list(range(len(names))) else None
+    return tuple(names) if isinstance(names, list) else None
 
 
 def preprocessing_fields(config: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of `Preprocessing` that a config.json of timm says."""
-    pretrained: Mapping[str, Any] = config.get("pretrained_cfg") or config
+    pretrained = _pretrained(config)
     return {
         name: tuple(value) if isinstance(value, list) else value
         for name in Preprocessing.model_fields

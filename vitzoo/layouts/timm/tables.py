@@ -3,7 +3,6 @@
 Eva stores query, key and value fused or apart, and both gate and up apart or packed (gate first): a table for each.
 """
 
-from itertools import product
 from typing import Any
 
 from vitzoo.layouts.layout import ANY, Implications, Layout
@@ -293,26 +292,36 @@ EVA_IMPLIES: Implications = (
 PACKED_IMPLIES: Implications = (({"mlp": MLP.GATED}, {"mlp_norm": (False,)}),)
 APART_IMPLIES: Implications = (({"mlp": MLP.GATED, "block": BlockKind.POST_NORM}, {"mlp_norm": (True,)}),)
 
+VIT_STORED = {"timm": False, "timm_packed": True}
+"""Whether gate and up are one layer, by layout."""
+EVA_STORED = {
+    "timm_eva": (False, False),
+    "timm_eva_packed": (False, True),
+    "timm_eva_split": (True, False),
+    "timm_eva_split_packed": (True, True),
+}
+"""Whether query, key and value are three layers, and gate and up are one, by layout."""
+
 LAYOUTS = (
     *(
         Layout(
-            f"timm{'_packed' if packed else ''}",
+            name,
             (*VISION_TRANSFORMER, *(PACKED if packed else APART)),
             holds=VIT_HOLDS,
             origin="timm/models/vision_transformer.py, class VisionTransformer; deit.py, VisionTransformerDistilled",
             implies=VIT_IMPLIES,
         )
-        for packed in (False, True)
+        for name, packed in VIT_STORED.items()
     ),
     *(
         Layout(
-            f"timm_eva{'_split' if split else ''}{'_packed' if packed else ''}",
+            name,
             (*EVA, *(SPLIT if split else KEYLESS), *(PACKED if packed else APART)),
             holds={**EVA_HOLDS, **({"num_kv_heads": ANY} if split else {})},
             origin="timm/models/eva.py, class Eva",
             implies=(*EVA_IMPLIES, *(PACKED_IMPLIES if packed else APART_IMPLIES)),
         )
-        for split, packed in product((False, True), repeat=2)
+        for name, (split, packed) in EVA_STORED.items()
     ),
     Layout(
         "timm_beit",

@@ -228,7 +228,7 @@ def _identified(
         changes,
         (*because, *meaning.because, *first.assumed, *meaning.assumed),
         told.prefix,
-        (*first.assumed, *meaning.assumed),
+        meaning.assumed,
     )
 
 

@@ -26,7 +26,12 @@ class Class:
         return frozenset(key for rule in self.rules for key in rule.keys)
 
 
-IN_CODE = frozenset({"model_cls", "block_fn", "attn_layer", "mlp_layer", "norm_layer", "embed_norm_layer"})
+IN_CODE = frozenset(
+    {
+        *("model_cls", "block_fn", "attn_layer", "mlp_layer", "norm_layer", "embed_norm_layer"),
+        *("norm_cls", "norm_eps"),  # what `norm_layer` has where it is a class
+    }
+)
 """Arguments that are classes: an entry point sets them, and so can code. JSON names some of them at most."""
 
 BY_NAME = frozenset({"model_cls"})
@@ -54,8 +59,27 @@ NORMS = {"layernorm": "layer", "layernormfp32": "layer", "rmsnorm": "rms", "rmsn
 NAMED_EPS = 1e-6
 """What timm's own norms have where nobody says it."""
 
+_DINOV3 = ("small", "small_plus", "base", "large", "huge_plus")
+_PE = {
+    14: ("core_base_patch16_224",),
+    24: ("core_tiny_patch16_384", "core_small_patch16_384", "core_large_patch14_336"),
+    32: (
+        *("core_gigantic_patch14_448", "lang_large_patch14_448", "lang_gigantic_patch14_448"),
+        *("spatial_tiny_patch16_512", "spatial_small_patch16_512", "spatial_base_patch16_512"),
+        *("spatial_large_patch14_448", "spatial_gigantic_patch14_448"),
+    ),
+}
+OTHERWISE: Mapping[str, Mapping[str, Any]] = {
+    **{f"vit_{size}_patch16_dinov3{bias}": {"global_pool": "avg"} for size in _DINOV3 for bias in ("", "_qkvb")},
+    **{f"vit_{name}": {"global_pool": "avg"} for name in ("tiny_patch16_dinov3_qkvb", "7b_patch16_dinov3")},
+    **{f"vit_pe_{name}": {"ref_feat_shape": [side, side]} for side, names in _PE.items() for name in names},
+    "vit_huge_patch14_clip_378": {"act_layer": "gelu"},
+}
+"""Arguments of entry points that build something else than the weights of their name were published for."""
+
 # --- What the classes share ------------------------------------------------------------------------------------------
 
+NORM: Rules = same(norm_cls="norm", norm_eps="norm_eps")
 SIZES: Rules = same(
     img_size="img_size",
     patch_size="patch_size",
@@ -70,7 +94,8 @@ SIZES: Rules = same(
 TABLE = {"pos_embed": ("learned", "fixed")}
 # One switch puts either all prefix tokens into the table of positions or none.
 PREFIX: Rules = (
-    word("no_embed_class", "pos_prefix", {True: "none", False: "all"}, dist_token=True, **TABLE),
+    # The distilled class always has a place for both tokens.
+    word("no_embed_class", "pos_prefix", {False: "all", True: "all"}, dist_token=True, **TABLE),
     word(
         "no_embed_class",
         "pos_prefix",
@@ -162,6 +187,7 @@ VISION_TRANSFORMER = Class(
             (("SwiGLUPacked",), ("gated", True)),
         ),
         words("norm_layer", "norm norm_eps", *(((name,), (norm, NAMED_EPS)) for name, norm in NORMS.items())),
+        *NORM,
         *(
             words(
                 "embed_norm_layer",
@@ -258,6 +284,7 @@ EVA_POOL: Rules = (
 EVA = Class(
     (
         *SIZES,
+        *NORM,
         *same(
             class_token="class_token",
             num_reg_tokens="reg_tokens",
@@ -316,6 +343,7 @@ EVA = Class(
 BEIT = Class(
     (
         *SIZES,
+        *NORM,
         *same(scale_mlp="mlp_norm"),
         GATED_BY_SWITCH,
         ratio("mlp_ratio", "mlp_dim", plain_width),

@@ -13,7 +13,7 @@ from vitzoo import registry
 from vitzoo.errors import LayoutError
 from vitzoo.layouts.config_rules import Fields, misread, pair, read, write
 from vitzoo.layouts.tables import GROUPS, layout_for
-from vitzoo.layouts.timm.arguments import BY_NAME, CLASSES, FOLLOWS, HARMLESS, IN_CODE, Class, stored
+from vitzoo.layouts.timm.arguments import BY_NAME, CLASSES, FOLLOWS, HARMLESS, IN_CODE, OTHERWISE, Class, stored
 from vitzoo.layouts.timm.tables import EVA_STORED
 from vitzoo.spec import MLP, AttentionKind, BlockKind, Head, Norm, Preprocessing, ViTSpec
 
@@ -86,9 +86,6 @@ BASES: tuple[Base, ...] = (
 OURS = "vitzoo"
 """A key that timm does not read, in files of ours: timm has no word for a head whose outputs are no classes. Nothing of
 such a model was set in code."""
-
-NORM = frozenset({"norm", "norm_eps", "patch_norm"})
-"""What the classes of norms fix; only some of them have names."""
 
 UNTOLD = frozenset({"layer_scale", "pos_embed", "drop_path_rate", "pos_prefix"})
 """What changes no output, or what the tensors show."""
@@ -232,17 +229,24 @@ def entry_point(architecture: str, said: Mapping[str, Any], where: str, whole: b
         return _of_any_class(said, where), {}
     kind = CLASSES[layout][0]
     _known_to([kind], said, where)
-    entry = _arguments(spec, layout, spec.num_classes or spec.out_dim or 0)
+    entry = _arguments(spec, layout, spec.num_classes or spec.out_dim or 0) | dict(OTHERWISE.get(architecture, {}))
     for derived, others in FOLLOWS.items():
         if derived in entry and any(other in said and said[other] != entry.get(other) for other in others):
             entry[derived] = None
     found = read(kind.rules, {**entry, **said}, where, kind.always)
     fields, sure = found.spec(), found.resting_on({*said, *(IN_CODE if whole else BY_NAME)})
-    if whole:
-        fields, sure = {**{name: getattr(spec, name) for name in NORM}, **fields}, sure | NORM
-    rest = {name: getattr(spec, name) for name in type(spec).model_fields if name not in fields}
-    stated = {name: value for name, value in fields.items() if name in sure}
-    return _sized(stated), {**rest, **{name: value for name, value in fields.items() if name not in sure}}
+    stated = _sized(_counted({name: value for name, value in fields.items() if name in sure}, spec))
+    everything = _sized({**{name: getattr(spec, name) for name in type(spec).model_fields}, **fields})
+    return stated, {name: value for name, value in everything.items() if name not in stated}
+
+
+def _counted(stated: Fields, spec: ViTSpec) -> Fields:
+    """timm counts an embedding's numbers as classes: as many as the entry point projects to are none."""
+    if spec.head is not Head.PROJECTION or "num_classes" not in stated:
+        return stated
+    classes = {"head": Head.LINEAR, "out_dim": None}
+    embedding = {"head": Head.PROJECTION, "out_dim": spec.out_dim, "num_classes": 0}
+    return {**stated, **(embedding if stated["num_classes"] == spec.out_dim else classes)}
 
 
 def _of_any_class(said: Mapping[str, Any], where: str) -> Fields:
@@ -258,8 +262,9 @@ def _known_to(kinds: Sequence[Class], said: Mapping[str, Any], where: str) -> li
     strange = [[name for name in said if name not in kind.arguments | HARMLESS] for kind in kinds]
     if fits := [kind for kind, names in zip(kinds, strange, strict=True) if not names]:
         return fits
+    nearest = min(strange, key=lambda names: len(names))
     raise LayoutError(
-        f"{where}: timm's argument {', '.join(min(strange, key=len))} in model_args is not known here, and it may "
+        f"{where}: timm's argument {', '.join(nearest)} in model_args is not known here, and it may "
         "change what the model computes. Take it out of the file if it does not"
     )
 
@@ -286,7 +291,7 @@ def _said(config: Mapping[str, Any]) -> Fields:
     named = (config.get("architectures") or [None])[0]
     if wrapped and named not in WRAPPERS:  # with a classifier or without
         said.pop("num_classes", None)
-    return said | (config.get("model_args") or {}) | (WRAPPERS.get(named, {}) if wrapped else {})
+    return {**said, **(config.get("model_args") or {}), **(WRAPPERS.get(named, {}) if wrapped else {})}
 
 
 def _pretrained(config: Mapping[str, Any]) -> Mapping[str, Any]:

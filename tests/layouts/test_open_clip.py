@@ -19,7 +19,7 @@ from timm.models.eva import checkpoint_filter_fn as eva_filter
 from torch import nn
 
 from vitzoo.errors import LayoutError
-from vitzoo.layouts.open_clip import LAYOUTS
+from vitzoo.layouts.open_clip.tables import LAYOUTS
 from vitzoo.spec import Resample, ViTSpec
 
 BY_NAME = {layout.name: layout for layout in LAYOUTS}

@@ -131,7 +131,9 @@ def test_an_argument_that_may_change_numbers_is_named() -> None:
     for architecture in ("vit_base_patch16_224", "vit_of_somebody_224"):
         with pytest.raises(LayoutError, match=r"global_pool is 'max'; expected one of token, avg, map"):
             told({"architecture": architecture, "model_args": {"global_pool": "max"}})
-    assert told({"architecture": "vit_base_patch16_224", "model_args": {"drop_rate": 0.1}}).fields == {"dist_token": False}
+    assert told({"architecture": "vit_base_patch16_224", "model_args": {"drop_rate": 0.1}}).fields == {
+        "dist_token": False
+    }
 
 
 def test_an_entry_point_that_nobody_knows_says_what_every_class_would_mean() -> None:

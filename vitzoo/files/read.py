@@ -25,6 +25,8 @@ IN_A_FOLDER = (
     "model.safetensors.index.json",
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.bin",
 )
 READERS: dict[str, Callable[[Path, bool, bool], TensorFile]] = {
     ".safetensors": SafetensorsFile,

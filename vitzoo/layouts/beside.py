@@ -1,4 +1,4 @@
-"""config.json and preprocessor_config.json beside a checkpoint, read and written as timm and transformers do."""
+"""The configuration beside a checkpoint, read as timm, transformers and open_clip do, and written as two of them do."""
 
 import json
 from collections.abc import Mapping
@@ -10,6 +10,7 @@ from vitzoo.errors import WeightsError
 from vitzoo.layouts.huggingface import config as hf_config
 from vitzoo.layouts.huggingface import processor as hf_processor
 from vitzoo.layouts.huggingface import tables as huggingface
+from vitzoo.layouts.open_clip import config as open_clip_config
 from vitzoo.layouts.timm import config as timm_config
 from vitzoo.layouts.timm import tables as timm
 from vitzoo.registry import class_names
@@ -41,9 +42,17 @@ def read_beside(checkpoint: Path) -> Beside:
         WeightsError: a file that is not the JSON it should be.
     """
     folder = checkpoint if checkpoint.is_dir() else checkpoint.parent
-    config = _json(folder / "config.json")
-    if config is None:
-        return Beside()
+    readers = [(open_clip_config.FILE, _open_clip), ("config.json", _timm_or_huggingface)]
+    if checkpoint.name not in open_clip_config.WEIGHTS:
+        readers.reverse()
+    for name, reader in readers:
+        config = _json(folder / name)
+        if config is not None and (found := reader(config, folder)) is not None:
+            return found
+    return Beside()
+
+
+def _timm_or_huggingface(config: Mapping[str, Any], folder: Path) -> Beside | None:
     if "architecture" in config:  # transformers' classes around a model of timm have timm's own file
         said = timm_config.told(config)
         return Beside(
@@ -54,17 +63,29 @@ def read_beside(checkpoint: Path) -> Beside:
             layout="timm",
             usual=said.usual,
         )
-    if "model_type" in config:
-        # Version 5 of transformers writes a processor of pictures and texts as one file.
-        whole = _json(folder / "processor_config.json") or {}
-        processor = _json(folder / "preprocessor_config.json") or whole.get("image_processor")
-        return Beside(
-            hf_config.spec_fields(config),
-            None if processor is None else hf_processor.preprocessing_fields(processor),
-            hf_config.labels(config),
-            layout=hf_config.layout_name(config),
-        )
-    return Beside()
+    if "model_type" not in config:
+        return None
+    # Version 5 of transformers writes a processor of pictures and texts as one file.
+    whole = _json(folder / "processor_config.json") or {}
+    processor = _json(folder / "preprocessor_config.json") or whole.get("image_processor")
+    return Beside(
+        hf_config.spec_fields(config),
+        None if processor is None else hf_processor.preprocessing_fields(processor),
+        hf_config.labels(config),
+        layout=hf_config.layout_name(config),
+    )
+
+
+def _open_clip(config: Mapping[str, Any], folder: Path) -> Beside:
+    said = open_clip_config.told(config)
+    return Beside(
+        said.fields,
+        said.preprocessing,
+        name=said.name,
+        layout=said.layout,
+        usual=said.usual,
+        file=open_clip_config.FILE,
+    )
 
 
 def companions(layout: str, spec: ViTSpec, about: About) -> dict[str, dict[str, Any]]:

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from vitzoo.errors import LayoutError
-from vitzoo.layouts import big_vision, google, meta, moco, open_clip, openmmlab, torchvision
+from vitzoo.layouts import big_vision, google, meta, moco, openmmlab, torchvision
 from vitzoo.layouts.huggingface import tables as huggingface
 from vitzoo.layouts.layout import ANY, Layout
+from vitzoo.layouts.open_clip import tables as open_clip
 from vitzoo.layouts.rules import same
 from vitzoo.layouts.timm import tables as timm
 from vitzoo.spec import ViTSpec
@@ -57,6 +58,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "big_vision": ("big_vision", "big_vision_scan", "big_vision_naflex", "big_vision_naflex_scan"),
     "torchvision": ("torchvision", "torchvision_v1"),
     "pe": ("pe", "pe_no_class"),
+    open_clip.TRUNKS: tuple(layout.name for layout in open_clip.TIMM_TOWERS),
 }
 """Names that stand for the first of these layouts that can hold a model."""
 

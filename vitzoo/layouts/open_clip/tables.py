@@ -99,6 +99,10 @@ def timm_tower(table: Layout, projected: bool) -> Layout:
     )
 
 
+TIMM_TOWERS = tuple(timm_tower(table, projected) for table in timm.LAYOUTS for projected in (True, False))
+TRUNKS = "open_clip_trunk"
+"""The group of timm's towers."""
+
 LAYOUTS = (
     Layout(
         "open_clip",
@@ -147,5 +151,5 @@ LAYOUTS = (
         implies=NO_CLASSES,
         scopes=("visual.",),
     ),
-    *(timm_tower(table, projected) for table in timm.LAYOUTS for projected in (True, False)),
+    *TIMM_TOWERS,
 )

@@ -80,7 +80,7 @@ class Sizes:
     """Of the pictures that the model is wanted for, which may be the same."""
 
 
-def completed(candidate: Candidate, sizes: Sizes, entry: str | None = None) -> Reading | list[str]:
+def completed(candidate: Candidate, sizes: Sizes) -> Reading | list[str]:
     """The reading of a candidate whose every field is known, or the fields that are not."""
     candidate = _called(candidate)
     grid, assumed = _grid(candidate, sizes)
@@ -97,7 +97,7 @@ def completed(candidate: Candidate, sizes: Sizes, entry: str | None = None) -> R
         return missing + (["img_size"] if pixels is None else [])
     width = candidate.sizes.get("pool_mlp")
     fields |= {"pool_mlp_dim": None if width == fields["mlp_dim"] else width, **candidate.heads(), **pixels}
-    return Reading(candidate, ViTSpec.parse(fields, f"layout '{candidate.layout.name}'"), entry, assumed)
+    return Reading(candidate, ViTSpec.parse(fields, f"layout '{candidate.layout.name}'"), assumed=assumed)
 
 
 class _Open:

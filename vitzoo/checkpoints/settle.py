@@ -1,7 +1,7 @@
 """Facts are settled: one reading of a file, or an error that asks for what tells the readings apart."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from vitzoo import registry
@@ -14,7 +14,7 @@ from vitzoo.layouts.layout import Layout
 from vitzoo.spec import ViTSpec
 from vitzoo.spec.tensors import Contradiction
 
-FREE = frozenset({*HEAD, "in_chans", "img_size", "drop_remainder", *TRAINING})
+FREE = frozenset({*HEAD, "in_chans", "img_size", "drop_remainder", "drop_path_rate"})
 """What training changes of published weights: those of a file may be like them without it."""
 
 
@@ -64,7 +64,10 @@ def settle(candidates: Sequence[Candidate], said: Said) -> Settled:
     matches = _matches(candidates)
     if not asked and (agreed := _agreed(whole, said)):
         return Settled(agreed, _layouts(candidates, agreed), _entries(matches, agreed))
-    likely, _ = _completed([match.candidate for match in matches], said, [match.entry for match in matches])
+    firsts: dict[int, Match] = {}
+    for match in matches:  # weights of one architecture are one reading
+        firsts.setdefault(id(match.candidate), match)
+    likely, _ = _completed([one.candidate for one in firsts.values()], said, [one.entry for one in firsts.values()])
     if likely and (agreed := _agreed(likely, said)):
         entries = _entries(matches, agreed)
         return Settled(
@@ -134,21 +137,29 @@ def _completed(
     """
     whole, asked, failures = [], {}, []
     for number, candidate in enumerate(candidates):
-        try:
-            found = completed(candidate, said.sizes, None if entries is None else entries[number])
-            if isinstance(found, list):
-                asked[number] = found
-            elif not (wrong := _untrue(found, said.facts)):
-                names = candidate.placement.names
-                candidate.layout.bind(found.spec).check({name: candidate.shapes[name] for name in names}, said.where)
-                whole.append(found)
-            else:
-                failures.append(wrong)
-        except (LayoutError, SpecError) as error:
-            failures.append(str(error))
+        found = _complete(candidate, said)
+        if isinstance(found, Reading):
+            whole.append(replace(found, entry=None if entries is None else entries[number]))
+        elif isinstance(found, list):
+            asked[number] = found
+        else:
+            failures.append(found)
     if failures and not whole and not asked and entries is None:
         raise LayoutError(failures[0])
     return whole, asked
+
+
+def _complete(candidate: Candidate, said: Said) -> Reading | list[str] | str:
+    """The candidate's reading; or what is open; or, in words, why it is none."""
+    try:
+        found = completed(candidate, said.sizes)
+        if isinstance(found, Reading):
+            if wrong := _untrue(found, said.facts):
+                return wrong
+            candidate.layout.bind(found.spec).check(candidate.shapes, said.where)
+    except (LayoutError, SpecError) as error:
+        return str(error)
+    return found
 
 
 def _untrue(reading: Reading, facts: Sequence[Fact]) -> str:

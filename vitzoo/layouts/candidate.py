@@ -332,7 +332,8 @@ class Candidate:
         ]
 
     def _may_be(self, name: str, value: Any) -> bool:
-        return name in SHOWN or self.domains.possible(Literal(name, (value,)))
+        allowed = WITH_TABLE if name == "pos_embed" and value in WITH_TABLE else (value,)  # trained or not, alike
+        return name in SHOWN or self.domains.possible(Literal(name, allowed))
 
     def like(self, spec: ViTSpec) -> "Candidate":
         """Narrowed to all of a spec's fields that it may have, and to its grid if a table may have that.
@@ -342,7 +343,7 @@ class Candidate:
         """
         other = self.copy()
         for name, value in spec:
-            if name not in SHOWN | HEAD and name != "depth" and self._may_be(name, value):
+            if name not in {*SHOWN, *HEAD, "depth", "pos_embed"} and self._may_be(name, value):
                 other.domains.allow(name, value)
         other.deduce()
         other = other._headed(spec)

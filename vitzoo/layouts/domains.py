@@ -5,7 +5,7 @@ is. `propagate` removes all values that a single clause rules out, until nothing
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import EnumType
 from functools import cache, cached_property
 from itertools import product
@@ -17,19 +17,31 @@ from vitzoo.spec.tensors import SOME, Contradiction
 Values = frozenset[Any]
 
 
-class Literal(NamedTuple):
+@dataclass(frozen=True)
+class Literal:
     """That a field has one of the values `allowed` (`SOME` for any but none); or, if not `holds`, that it has not."""
 
     field: str
     allowed: tuple[Any, ...]
     holds: bool = True
+    _seen: dict[Values, tuple[bool, bool]] = field(default_factory=dict, compare=False, repr=False)
 
-    @property
+    @cached_property
     def root(self) -> str:
         return self.field.partition(".")[0]
 
     def negated(self) -> "Literal":
-        return self._replace(holds=not self.holds)
+        return Literal(self.field, self.allowed, not self.holds)
+
+    def among(self, values: Values) -> tuple[bool, bool]:
+        """Whether it is true of all of the values, and whether it may be of one; each answer is kept."""
+        if values not in self._seen:
+            met = [_meets(value, self.allowed) for value in values]
+            self._seen[values] = (
+                all(one is self.holds for one in met),
+                any(one is not (not self.holds) for one in met),
+            )
+        return self._seen[values]
 
 
 Conjunction = tuple[Literal, ...]
@@ -140,12 +152,13 @@ class Domains:
 
     def options(self, field: str) -> Values:
         """The values that are left; of `rope.kind`, those of the part."""
+        if field in self.values:
+            return self.values[field]
         root, _, part = field.partition(".")
         if field == PREFIX:
             counts = product(*(self.values[name] for name in TOKENS))
             return frozenset(SOME if SOME in count else sum(count) for count in counts)
-        found = self.values[root]
-        return frozenset(None if value is None else getattr(value, part, SOME) for value in found) if part else found
+        return frozenset(None if value is None else getattr(value, part, SOME) for value in self.values[root])
 
     def only(self, field: str) -> Any:
         """The one value that is left, `SOME` if it is not counted; None also where several are left."""
@@ -158,10 +171,10 @@ class Domains:
         return len(found) == 1 and not any(value is SOME or isinstance(value, OpenRope) for value in found)
 
     def certain(self, literal: Literal) -> bool:
-        return all(_meets(value, literal.allowed) is literal.holds for value in self.options(literal.field))
+        return literal.among(self.options(literal.field))[0]
 
     def possible(self, literal: Literal) -> bool:
-        return any(_meets(value, literal.allowed) is not (not literal.holds) for value in self.options(literal.field))
+        return literal.among(self.options(literal.field))[1]
 
     def demand(self, literal: Literal) -> None:
         """Remove the values with which a literal is not true.
@@ -223,11 +236,15 @@ def propagate(domains: Domains, clauses: Sequence[Clause]) -> None:
 
 
 def _never(domains: Domains, clause: Never) -> None:
-    unsure = [literal for literal in clause.literals if not domains.certain(literal)]
+    unsure: list[Literal] = []
+    for literal in clause.literals:
+        if not domains.certain(literal):
+            unsure.append(literal)
+            if len(unsure) > 1:
+                return
     if not unsure:
         raise Contradiction(f"{' and '.join(f'{one.field} {_words(one)}' for one in clause.literals)} cannot be")
-    if len(unsure) == 1:
-        domains.demand(unsure[0].negated())
+    domains.demand(unsure[0].negated())
 
 
 def _one_of(domains: Domains, clause: OneOf) -> None:
@@ -240,7 +257,7 @@ def _one_of(domains: Domains, clause: OneOf) -> None:
         if len(ways) == 1:
             domains.demand(literal)
         elif literal.holds and len(same) >= len(others) and _everywhere(literal.field, others):
-            domains.demand(literal._replace(allowed=(*literal.allowed, *(v for one in same for v in one.allowed))))
+            domains.demand(Literal(literal.field, (*literal.allowed, *(v for one in same for v in one.allowed))))
 
 
 def _everywhere(field: str, ways: Sequence[Conjunction]) -> bool:

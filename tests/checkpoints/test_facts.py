@@ -125,7 +125,7 @@ def right(found: Identified, layout: Layout, spec: ViTSpec, wanted: Any) -> bool
     if any(isinstance(rule, Fixed) and "layer_scale" in rule.given for rule in layout.rules):
         got |= {name: expected[name] for name in ("layer_scale", "layer_scale_mlp")}  # one of ones is none
     if any("taken for a square" in line for line in found.because) and wanted is None:
-        got["img_size"] = expected["img_size"]
+        got |= {name: expected[name] for name in ("img_size", "pos_prefix")}
     same_table = found.spec.grid == spec.grid or any("taken for a square" in line for line in found.because)
     return got == expected and same_table and found.about.resample in (None, layout.policy(spec))
 

@@ -13,7 +13,7 @@ from tiny import randomise
 import vitzoo
 import vitzoo.model.resample
 from vitzoo import registry
-from vitzoo.checkpoints.identify import Told, identify
+from vitzoo.checkpoints.identify import Assumed, Told, identify
 from vitzoo.checkpoints.reading import function
 from vitzoo.errors import LayoutError, SpecError, WeightsError
 from vitzoo.layouts.tables import get_layout
@@ -42,9 +42,12 @@ def test_every_entry_is_known_by_its_tensors_or_asks(layout: str) -> None:
     """The right architecture, or an error that lists the right one among several; never a wrong one."""
     table = get_layout(layout)
     entries: dict[ViTSpec, str] = {}
-    for name in registry.with_layout(layout):  # entries of one architecture differ in the values of their tensors alone
-        entries.setdefault(registry.entry_spec(name), name)
-    for spec, name in entries.items():
+    for name in registry.with_layout(layout):  # entries of one architecture differ in sizes and values of tensors alone
+        spec = registry.entry_spec(name)
+        alike = {"num_classes": min(spec.num_classes, 1), "drop_path_rate": 0.0}
+        entries.setdefault(spec.replace(**alike) if spec.num_classes else spec, name)
+    for name in entries.values():
+        spec = registry.entry_spec(name)
         if "act" in table.holds and spec.act not in (table.holds["act"] or (spec.act,)):
             continue  # run by its publisher with another activation than the layout's own code has
         file = Shapes(spec, layout)
@@ -146,6 +149,38 @@ def test_a_square_table_is_not_read_as_a_rectangle(mystery: Path, peer: torch.nn
     grid = vitzoo.create(mystery, layout="timm", **HIDDEN).pos_embed.grid
     expected = vitzoo.model.resample.resample_table(grid, (4, 16), Resample.TIMM)
     torch.testing.assert_close(model.pos_embed.grid, expected)
+
+
+def test_a_size_that_the_table_may_be_for_is_asked_about(mystery: Path, peer: torch.nn.Module) -> None:
+    """16 positions are 4x4 or 2x8: 32x128 pixels may be what the file has, or what is wanted."""
+    with pytest.raises(
+        WeightsError, match=r"its table of positions is for.*source_img_size=\[32, 128\]"
+    ):
+        vitzoo.create(mystery, layout="timm", **HIDDEN, img_size=(32, 128))
+    own = vitzoo.create(mystery, layout="timm", **HIDDEN).pos_embed.grid
+    as_file = vitzoo.create(mystery, layout="timm", **HIDDEN, img_size=(32, 128), source_img_size=[32, 128])
+    torch.testing.assert_close(as_file.pos_embed.grid, own.reshape(2, 8, -1), rtol=0, atol=0)
+    wished = vitzoo.create(mystery, layout="timm", **HIDDEN, img_size=(32, 128), source_img_size=64)
+    expected = vitzoo.model.resample.resample_table(own, (2, 8), Resample.TIMM)
+    torch.testing.assert_close(wished.pos_embed.grid, expected)
+    with pytest.raises(WeightsError, match=r"img_size 48x48 does not fit its table of positions"):
+        vitzoo.create(mystery, layout="timm", **HIDDEN, source_img_size=48)
+
+
+def test_a_policy_that_is_not_decided_is_none_and_asked_for(mystery: Path) -> None:
+    """timm's, DINO's and MAE's files look alike, and their programs resample tables differently."""
+    facts = {**HIDDEN, "rope": None, "pool_heads": None}
+    model = vitzoo.create(mystery, **facts)
+    assert model.about.resample is None
+    with pytest.raises(vitzoo.VitzooError, match="resample="):
+        vitzoo.create(mystery, **facts, img_size=96)
+    for way in ({"resample": "mae"}, {"layout": "timm"}):
+        assert vitzoo.create(mystery, **facts, img_size=96, **way).load_report.counts["resampled"] == 1
+
+
+def test_what_nothing_says_of_pictures_is_a_warning(mystery: Path) -> None:
+    with pytest.warns(Assumed, match="preprocessing: not known, ImageNet's"):
+        vitzoo.create(mystery, layout="timm", **HIDDEN)
 
 
 def test_a_rectangular_table_needs_its_size(tmp_path: Path) -> None:

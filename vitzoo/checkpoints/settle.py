@@ -59,7 +59,7 @@ def settle(candidates: Sequence[Candidate], said: Said) -> Settled:
     """
     if said.like is not None:
         candidates = _alike(candidates, said)
-    candidates = _of_size(candidates, said)
+    candidates = _squared(_of_size(candidates, said))
     whole, asked = _completed(candidates, said)
     matches = _matches(candidates)
     if not asked and (agreed := _agreed(whole, said)):
@@ -125,6 +125,12 @@ def _of_size(candidates: Sequence[Candidate], said: Said) -> list[Candidate]:
             f"which may be of {some((f'{rows}x{cols}' for rows, cols in grids), 6)} patches"
         )
     return found
+
+
+def _squared(candidates: Sequence[Candidate]) -> Sequence[Candidate]:
+    """Those whose table can be a square, if there are some: that is assumed of all readings alike, and is said."""
+    left = [one for one in candidates if not one.has_table or len(set(one.grids())) == 1 or one.squares()]
+    return left or candidates
 
 
 def _completed(

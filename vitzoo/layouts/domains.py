@@ -4,8 +4,9 @@ A clause says what goes together: `Never` that some literals are not all true, `
 is. `propagate` removes all values that a single clause rules out, until nothing changes.
 """
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import EnumType
 from functools import cache, cached_property
 from itertools import product
@@ -24,7 +25,7 @@ class Literal:
     field: str
     allowed: tuple[Any, ...]
     holds: bool = True
-    _seen: dict[Values, tuple[bool, bool]] = field(default_factory=dict, compare=False, repr=False)
+    _seen: dict[Values, tuple[bool, bool]] = dataclasses.field(default_factory=dict, compare=False, repr=False)
 
     @cached_property
     def root(self) -> str:

@@ -1,5 +1,6 @@
 """What a checkpoint is: every entry of the registry from its tensors' names and shapes alone, and what is refused."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -203,3 +204,14 @@ def test_a_tensor_that_is_missing_or_out_of_shape_is_named(tmp_path: Path, peer:
     torch.save(state, tmp_path / "bent.pth")
     with pytest.raises(LayoutError, match=r"shape of blocks\.1\.norm1\.weight: expected \[192\], found \[191\]"):
         vitzoo.create(tmp_path / "bent.pth", layout="timm", **HIDDEN)
+
+
+def test_the_policy_is_that_of_the_program_whose_configuration_stands_beside(tmp_path: Path) -> None:
+    """transformers reads its folder of DINOv2 by its own policy, and Meta's code Meta's file by Meta's."""
+    spec = registry.entry_spec("dinov2_s14.lvd142m")
+    file = Shapes(spec, "hf_dinov2")
+    assert identify(file, {}).about.resample is Resample.DINOV2
+    config = {"model_type": "dinov2", "hidden_size": 384, "num_attention_heads": 6, "image_size": 518}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    file.path = tmp_path / "model.safetensors"
+    assert identify(file, {}).about.resample is Resample.HUGGINGFACE

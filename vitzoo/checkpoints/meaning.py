@@ -27,7 +27,8 @@ class Meaning(NamedTuple):
         which is said.
         """
         known = [registry.weights_entry(name) for name in _nearest(reading, entries)]
-        policies = {entry.resample for entry in known}
+        # A configuration names the program that reads the file, and so its policy: weights may be read by several.
+        policies = set() if beside.layout is not None else {entry.resample for entry in known}
         if len(policies) != 1:
             policies = {layout.policy(reading.spec) for layout in layouts}
         pictures: set[Preprocessing | None] = {entry.preprocessing for entry in known}

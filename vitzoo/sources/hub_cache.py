@@ -19,11 +19,13 @@ COMMIT = re.compile("[0-9a-f]{40}")
 SHA256 = re.compile("[0-9a-f]{64}")
 NO_PLACE = (NotADirectoryError, IsADirectoryError)  # for a name below, or at, one that is already there
 
-CONFIGURATION = ("config.json", "preprocessor_config.json", "processor_config.json")
+CONFIGURATION = ("config.json", "preprocessor_config.json", "processor_config.json", "open_clip_config.json")
 # What a repository may hold: the first kind of file that is there is taken.
 REPOSITORY_FILES = (
     ("model.safetensors", "model.safetensors.index.json"),
     ("pytorch_model.bin", "pytorch_model.bin.index.json"),
+    ("open_clip_model.safetensors",),
+    ("open_clip_pytorch_model.bin",),
 )
 
 

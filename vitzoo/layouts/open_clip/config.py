@@ -82,7 +82,7 @@ TRUNK_HEAD: Rules = (
         (("linear", False), ("projection", False)),
         (("linear", True), ("projection", True)),
         # timm's own head is the projection, or there is none.
-        *((("", bias), ("projection", True)) for bias in (False, True)),
+        *(((none, bias), ("projection", True)) for none in ("", None) for bias in (False, True)),
         *((("none", bias), ("linear", True)) for bias in (False, True)),
     ),
     words("timm_proj", "out_dim", (("none",), (None,)), when={"head": "linear"}),

@@ -68,11 +68,13 @@ def _timm_or_huggingface(config: Mapping[str, Any], folder: Path) -> Beside | No
     # Version 5 of transformers writes a processor of pictures and texts as one file.
     whole = _json(folder / "processor_config.json") or {}
     processor = _json(folder / "preprocessor_config.json") or whole.get("image_processor")
+    fields, usual = hf_config.told(config)
     return Beside(
-        hf_config.spec_fields(config),
+        fields,
         None if processor is None else hf_processor.preprocessing_fields(processor),
         hf_config.labels(config),
         layout=hf_config.layout_name(config),
+        usual=usual,
     )
 
 

@@ -360,7 +360,12 @@ def labels(config: Mapping[str, Any]) -> tuple[str, ...] | None:
 
 
 def spec_fields(config: Mapping[str, Any]) -> Fields:
-    """What config.json says of the spec; a field that it does not tell is not named.
+    """What config.json states of the spec; see `told`."""
+    return told(config)[0]
+
+
+def told(config: Mapping[str, Any]) -> tuple[Fields, Fields]:
+    """What config.json states of the spec, and what is usual where it does not name the class that holds the encoder.
 
     Raises:
         LayoutError: an unknown model type or class, or a value that no spec expresses.
@@ -372,10 +377,11 @@ def spec_fields(config: Mapping[str, Any]) -> Fields:
             f"config.json: architectures is {named[0]!r}, which is not read; for model_type "
             f"{config.get('model_type')!r} expected one of {', '.join(kind.tasks)}"
         )
-    # A file that names no class may be of any: only what all of them say is certain.
+    # A file that names no class may be of any: only what all of them say is certain, and usual is the bare encoder.
     tasks = [kind.tasks[name] for name in (named[:1] if config.get("architectures") else named)]
     said = [_with_task(kind, task, config if task.nested else full, full) for task in tasks]
-    return {name: value for name, value in said[0].items() if all(name in o and o[name] == value for o in said)}
+    agreed = {name: v for name, v in said[0].items() if all(name in other and other[name] == v for other in said)}
+    return agreed, {name: value for name, value in said[0].items() if name not in agreed}
 
 
 def _with_task(kind: Kind, task: Task, outer: Mapping[str, Any], full: Mapping[str, Any]) -> Fields:

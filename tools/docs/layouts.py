@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from tools.docs.configuration import configurations
 from tools.docs.sections import rows_of
 from tools.proofs import Proof
 from vitzoo import registry
@@ -56,7 +57,7 @@ def layouts_page(proofs: Sequence[Proof]) -> str:
     """The page of all layouts."""
     versions = ", ".join(f"{name} {version}" for name, version in VERSIONS.items())
     run = RUN.format(versions=versions)
-    blocks: list[list[str]] = [[HEADER], _overview(), _groups(), [run], _runs(proofs), [HOLDS]]
+    blocks: list[list[str]] = [[HEADER], _overview(), _groups(), configurations(), [run], _runs(proofs), [HOLDS]]
     merged: dict[str, list[str]] = {}
     for layout in LAYOUTS.values():
         merged.setdefault(_holdings(layout), []).append(layout.name)

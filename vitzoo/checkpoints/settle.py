@@ -200,7 +200,15 @@ def _matches(candidates: Sequence[Candidate]) -> list[Match]:
                 known[spec] = _match(candidate, spec)
             if (narrowed := known[spec]) is not None:
                 found.append(Match(name, narrowed))
-    return found
+    return [match for match in found if _ends_alike(match)] or found
+
+
+def _ends_alike(match: Match) -> bool:
+    """Whether the file has a last layer if the weights have one: without it a pool may be another."""
+    spec = registry.entry_spec(match.entry)
+    return bool(spec.num_classes or spec.out_dim) == any(
+        name in match.candidate.sizes for name in ("num_classes", "out_dim")
+    )
 
 
 def _match(candidate: Candidate, spec: ViTSpec) -> Candidate | None:

@@ -72,3 +72,16 @@ def test_models_that_differ_are_1_and_what_is_wrong_is_2(run, tmp_path: Path) ->
     assert run("verify", *paths, "--img-size", "32").code == 1
     assert run("verify", paths[0], paths[0], "--img-size", "32").code == 0
     assert run("verify", paths[0], tmp_path / "none.safetensors").code == 2
+
+
+def test_a_report_on_nothing_is_an_error(run, hub, tmp_path: Path) -> None:
+    (tmp_path / "acme.yaml").write_text("family: acme")
+    (tmp_path / "vitzoo.lock").write_text("{}")
+    for command, said in (
+        (("registry", "check", tmp_path / "acme.yaml"), "neither models nor weights, so nothing was checked"),
+        (("pin", "--check"), "pins nothing, so there is nothing to compare; add names with `vitzoo pin NAME`"),
+        (("cache", "verify"), "no weights are cached, so there is nothing to verify"),
+    ):
+        result = run(*command)
+        assert (result.code, result.out) == (2, "")
+        assert said in result.err

@@ -13,7 +13,7 @@ from torch import Tensor
 from torchvision.models.vision_transformer import VisionTransformer
 
 from vitzoo.errors import LayoutError
-from vitzoo.layouts.torchvision import LAYOUTS
+from vitzoo.layouts.torchvision.tables import LAYOUTS
 from vitzoo.spec import ViTSpec
 
 NOW, BEFORE = LAYOUTS

@@ -3,9 +3,7 @@
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from copy import deepcopy
 from dataclasses import dataclass
-from inspect import signature
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,13 +12,15 @@ from torch import Tensor
 
 from vitzoo.checkpoints.create import build
 from vitzoo.checkpoints.save import save
-from vitzoo.errors import LayoutError, SpecError, WeightsError
-from vitzoo.extras import needs
-from vitzoo.layouts.tables import GROUPS, layout_for
+from vitzoo.errors import LayoutError, SpecError, VitzooError, WeightsError
+from vitzoo.layouts.huggingface import peer as huggingface
+from vitzoo.layouts.peer import Outputs, Peer, answer
+from vitzoo.layouts.tables import GROUPS, LAYOUTS, layout_for
+from vitzoo.layouts.timm import peer as timm
+from vitzoo.layouts.torchvision import peer as torchvision
 from vitzoo.model import TimmDialect
-from vitzoo.spec import Head, Pool, ViTSpec
+from vitzoo.spec import Pool, ViTSpec
 
-Outputs = Mapping[str, Tensor]
 TOLERANCE = 1e-5
 
 
@@ -46,8 +46,8 @@ class Verification:
 
     @property
     def equal(self) -> bool:
-        """Whether every difference is within the tolerance; NaN is not."""
-        return all(row.difference <= self.tolerance for row in self.rows)
+        """Whether there are differences and every one is within the tolerance; NaN is not."""
+        return bool(self.rows) and all(row.difference <= self.tolerance for row in self.rows)
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -69,22 +69,7 @@ class Verification:
         return "\n".join([*lines, f"{'equal' if self.equal else 'DIFFERENT'} at {self.tolerance:g}"])
 
 
-@dataclass(frozen=True)
-class Subject:
-    """A model under test: `run` gives outputs by name, which two subjects share where they mean the same."""
-
-    name: str
-    run: Callable[[Tensor], Outputs]
-    any_size: bool = True
-
-
-def answer(model: Any, tokens: Tensor, spec: ViTSpec) -> Outputs:
-    """What the head makes of tokens, by the name of what it is; nothing without a head."""
-    name = "logits" if spec.num_classes else "embedding" if spec.out_dim else None
-    return {} if name is None else {name: model.forward_head(tokens)}
-
-
-def ours(model: TimmDialect, name: str) -> Subject:
+def ours(model: TimmDialect, name: str) -> Peer:
     """A model of vitzoo."""
 
     def run(x: Tensor) -> Outputs:
@@ -92,84 +77,15 @@ def ours(model: TimmDialect, name: str) -> Subject:
         pooled = {} if model.spec.pool is Pool.NONE else {"pooled": model.forward_head(tokens, pre_logits=True)}
         return {"tokens": tokens, **pooled, **answer(model, tokens, model.spec)}
 
-    return Subject(name, run)
+    return Peer(name, run)
 
 
-def _timm(folder: Path, spec: ViTSpec) -> Subject:
-    with needs("timm"):
-        import timm
-
-    native = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
-
-    def run(x: Tensor) -> Outputs:
-        model = deepcopy(native)  # a table that was resampled once must not be resampled again
-        model.set_input_size(tuple(x.shape[-2:]))
-        tokens = model.forward_features(x)
-        pooled = model.forward_head(tokens, pre_logits=True)
-        return {"tokens": tokens, "pooled": pooled, **answer(model, tokens, spec)}
-
-    return Subject(f"timm {timm.__version__}, {type(native).__name__}", run)
-
-
-# Of these the last hidden state is what the final norm gives; other classes norm the pooled vector alone.
-DINO = ("dinov2", "dinov2_with_registers", "dinov3_vit")
-NORMED = frozenset({"vit", "deit", "ijepa", *DINO, "siglip_vision_model", "siglip2_vision_model"})
-
-
-def _huggingface(folder: Path, spec: ViTSpec) -> Subject:
-    with needs("transformers"):
-        import transformers
-
-    config = transformers.AutoConfig.from_pretrained(folder)
-    kind, loader = config.model_type, getattr(transformers, config.architectures[0])
-    # transformers would compute in the file's own precision, and vitzoo does in fp32. The pooler of an encoder is a
-    # layer of its own, which is random where the file has none; what is compared comes before it.
-    encoder = {"add_pooling_layer": False} if "add_pooling_layer" in signature(loader.__init__).parameters else {}
-    model, report = loader.from_pretrained(folder, output_loading_info=True, dtype=torch.float32, **encoder)
-    if wrong := sorted({*report["missing_keys"], *report["unexpected_keys"]}):
-        raise WeightsError(f"transformers' {type(model).__name__} does not fit {folder}: {', '.join(wrong[:6])}")
-    model.eval()
-    options = signature(model.forward).parameters
-    more = {"interpolate_pos_encoding": True} if "interpolate_pos_encoding" in options else {}
-    if "ForImageClassification" in type(model).__name__:
-        more["output_hidden_states"] = True
-
-    def run(x: Tensor) -> Outputs:
-        out = model(x, **more)
-        for theirs, name in (("logits", "logits"), ("image_embeds", "embedding")):
-            if theirs in out:
-                return {name: out[theirs]}
-        pooled = out.get("pooler_output")
-        return {"tokens": out.last_hidden_state} if kind in NORMED or pooled is None else {"pooled": pooled}
-
-    name = f"transformers {transformers.__version__}, {type(model).__name__}"
-    return Subject(name, run, any_size="interpolate_pos_encoding" in options or kind in DINO)
-
-
-def _torchvision(file: Path, spec: ViTSpec) -> Subject:
-    with needs("torchvision"):
-        import torchvision
-
-    model = torchvision.models.VisionTransformer(
-        spec.img_size[0],
-        spec.patch_size[0],
-        spec.depth,
-        spec.num_heads,
-        spec.hidden_dim,
-        spec.mlp_dim,
-        num_classes=spec.num_classes,
-        representation_size=spec.hidden_dim if spec.head is Head.PRE_LOGITS else None,
-    ).eval()
-    model.load_state_dict(torch.load(file, weights_only=True))
-    return Subject(f"torchvision {torchvision.__version__}, VisionTransformer", lambda x: {"logits": model(x)}, False)
-
-
-PEERS: dict[str, Callable[[Path, ViTSpec], Subject]] = {
-    "timm": _timm,
-    "huggingface": _huggingface,
-    "torchvision": _torchvision,
+PEERS: dict[str, Callable[[Path, ViTSpec], Peer]] = {
+    "timm": timm.peer,
+    "huggingface": huggingface.peer,
+    "torchvision": torchvision.peer,
 }
-"""The libraries whose own model can be the second subject, by the group of layouts that they read."""
+"""The libraries whose own model can be the second, by the group of layouts that they read."""
 
 
 def verify(
@@ -195,32 +111,51 @@ def verify(
 
     Raises:
         LayoutError: no library's own model can hold `first`.
-        SpecError: the two take different pictures.
+        MissingExtra: the library is not installed.
+        SpecError: the two take different pictures, or give nothing that means the same.
+        WeightsError: the library cannot read what it is given, or fails.
     """
     model = build(TimmDialect, first, pretrained=True, **options)
     with _second(first, second, model, options) as (other, policy):
         if policy is not None:
             model = build(TimmDialect, first, pretrained=True, **{**options, "resample": policy})
-        rows, skipped = [], []
         (height, width), (down, across) = model.spec.img_size, model.spec.patch_size
         larger, wide = (height + 2 * down, width + 2 * across), (height + down, width + 3 * across)
-        subject = ours(model, f"vitzoo, {first}")
-        for size in sizes or ((height, width), larger, wide):
-            if size != model.spec.img_size and not other.any_size:
-                skipped.append(f"{size[0]}x{size[1]}: {other.name} takes {height}x{width} alone")
-                continue
-            x = torch.randn(2, model.spec.in_chans, *size, generator=torch.Generator().manual_seed(seed))
-            with torch.inference_mode():
-                a, b = subject.run(x), other.run(x)
-            rows += [Comparison(size, name, _difference(a[name], b[name], name)) for name in a if name in b]
-    return Verification(subject.name, other.name, tolerance, tuple(rows), tuple(skipped))
+        wanted = dict.fromkeys((size[0], size[1]) for size in sizes or ((height, width), larger, wide))
+        taken = [size for size in wanted if other.any_size or size == model.spec.img_size]
+        skipped = [
+            f"{size[0]}x{size[1]}: {other.name} takes {height}x{width} alone" for size in wanted if size not in taken
+        ]
+        rows, alone = _compared(ours(model, f"vitzoo, {first}"), other, model.spec.in_chans, taken, seed)
+    skipped += [f"{name}: {other.name} gives nothing that means the same" for name in alone]
+    if not rows:
+        raise SpecError(f"there is nothing to compare, so the two are not said to be equal; {'; '.join(skipped)}")
+    return Verification(f"vitzoo, {first}", other.name, tolerance, tuple(rows), tuple(skipped))
+
+
+def _compared(
+    one: Peer, other: Peer, in_chans: int, sizes: Sequence[tuple[int, int]], seed: int
+) -> tuple[list[Comparison], list[str]]:
+    """The outputs that both give, at each size; and the names of those that `one` gives alone."""
+    rows, alone = [], dict[str, None]()
+    for size in sizes:
+        x = torch.randn(2, in_chans, *size, generator=torch.Generator().manual_seed(seed))
+        with torch.inference_mode():
+            a = one.run(x)
+            with _telling(f"{other.name} fails on pictures of {size[0]}x{size[1]}"):
+                b = other.run(x)
+        rows += [Comparison(size, name, _difference(a[name], b[name], name)) for name in a if name in b]
+        alone |= dict.fromkeys(name for name in a if name not in b)
+    return rows, list(alone)
 
 
 @contextmanager
 def _second(
     first: str | Path, second: str | Path | None, model: TimmDialect, options: Mapping[str, Any]
-) -> Iterator[tuple[Subject, Any]]:
+) -> Iterator[tuple[Peer, Any]]:
     if second is not None and str(second) not in PEERS:
+        if str(second) in GROUPS or str(second) in LAYOUTS:
+            raise LayoutError(f"no model of '{second}' is at hand; compare with a checkpoint, or {' or '.join(PEERS)}")
         other = build(TimmDialect, second, pretrained=True, **options)
         if (other.spec.in_chans, other.spec.img_size) != (model.spec.in_chans, model.spec.img_size):
             raise SpecError(
@@ -233,16 +168,31 @@ def _second(
     candidates = [str(second)] if second is not None else sorted(PEERS, key=lambda group: own not in GROUPS[group])
     reasons = []
     for group in candidates:
-        layout = layout_for(group, model.spec)
-        if refused := layout.refusals(model.spec):
-            reasons.append(f"{group}: {'; '.join(refused.values())}")
-            continue
+        theirs = Path(first).is_dir() and own in GROUPS[group]
+        layout = LAYOUTS[own] if theirs else layout_for(group, model.spec)
         with tempfile.TemporaryDirectory() as name:
-            theirs = Path(first).is_dir() and own in GROUPS[group]
-            place = Path(first) if theirs else save(model, Path(name) / "export", layout.name)
-            yield PEERS[group](place, model.spec), layout.resample
+            try:
+                place = Path(first) if theirs else save(model, Path(name) / "export", layout.name)
+            except LayoutError as error:
+                reasons.append(f"{group}: {error}")
+                continue
+            with _telling(f"{group} cannot build its own model of {first}"):
+                peer = PEERS[group](place, model.spec)
+            yield peer, layout.resample
         return
     raise LayoutError(f"no library's own model can hold {first}: {' | '.join(reasons)}")
+
+
+@contextmanager
+def _telling(what: str) -> Iterator[None]:
+    """Around another library's code: whatever it fails with is one line, and not taken for a difference."""
+    try:
+        yield
+    except VitzooError:
+        raise
+    except Exception as error:
+        said = " ".join(str(error).split())
+        raise WeightsError(f"{what}: {type(error).__name__}: {said[:300]}") from error
 
 
 def _difference(a: Tensor, b: Tensor, name: str) -> float:

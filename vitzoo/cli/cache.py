@@ -10,6 +10,7 @@ import typer
 
 from vitzoo.cli.options import MANY, AsJson, Names, models
 from vitzoo.cli.tables import columns
+from vitzoo.errors import WeightsError
 
 app = typer.Typer(help="What is on this disk.", no_args_is_help=True)
 
@@ -47,6 +48,10 @@ def verify(names: Names = None, as_json: AsJson = False) -> None:
         found.append({"address": row.address, "state": state, "detail": wrong})
         if not as_json:
             print(f"{state}  {row.address}" + (f"\n    {wrong}" if wrong else ""))
+    if not found:
+        raise WeightsError(
+            "no weights are cached, so there is nothing to verify; `vitzoo cache prefetch NAME` fetches some"
+        )
     if as_json:
         print(json.dumps(found, indent=2))
     if any(one["state"] == "damaged" for one in found):

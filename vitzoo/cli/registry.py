@@ -29,6 +29,10 @@ def check(
     problems += [line for entry in entries for line in _unreadable(entry)]
     if problems:
         raise RegistryError("\n".join(problems))
+    if not entries:
+        raise RegistryError(
+            f"{file} has neither models nor weights, so nothing was checked; docs/registry.md has the form"
+        )
     if as_json:
         print(json.dumps([_described(entry) for entry in entries], indent=2))
         return

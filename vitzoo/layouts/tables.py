@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from vitzoo.errors import LayoutError
-from vitzoo.layouts import big_vision, google, meta, moco, openmmlab, torchvision
+from vitzoo.layouts import big_vision, google, meta, moco, openmmlab
 from vitzoo.layouts.huggingface import tables as huggingface
 from vitzoo.layouts.layout import ANY, Layout
 from vitzoo.layouts.open_clip import tables as open_clip
 from vitzoo.layouts.rules import same
 from vitzoo.layouts.timm import tables as timm
+from vitzoo.layouts.torchvision import tables as torchvision
 from vitzoo.spec import ViTSpec
 from vitzoo.spec.tensors import NAMES
 

@@ -65,6 +65,8 @@ def compare(path: Path, names: Sequence[str] = ()) -> list[Change]:
     """What the sources have now that the lock has otherwise; all of its names if none is given."""
     entries = read_lock(path).entries
     wanted = _keyed(names or entries)
+    if not wanted:
+        raise WeightsError(f"{path} pins nothing, so there is nothing to compare; add names with `vitzoo pin NAME`")
     if unknown := [key for key in wanted if key not in entries]:
         raise WeightsError(f"{unknown[0]} is not in {path}; add it with `vitzoo pin {unknown[0]}`")
     return [change for key, one in wanted.items() for change in _compared(key, entries[key], resolve(one))]

@@ -1,0 +1,1 @@
+"""torchvision: how its files name tensors, and its own model of them."""

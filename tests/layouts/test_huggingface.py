@@ -229,7 +229,9 @@ def test_resampling_policies_are_those_of_the_classes() -> None:
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
 def test_auto_image_processor_gives_the_same_pixels(crop_mode: str, interpolation: str, tmp_path: Path) -> None:
     """transformers' Pillow backend resizes as we do; its rounding of the rescale is within 1e-5."""
-    ours = Preprocessing(crop_pct=0.8, crop_mode=crop_mode, interpolation=interpolation, mean=(0.5, 0.4, 0.3))
+    ours = Preprocessing(
+        crop_pct=0.8, crop_mode=crop_mode, interpolation=interpolation, mean=(0.5, 0.4, 0.3), crop_offset="down"
+    )
     spec = ViTSpec(hidden_dim=32, depth=1, num_heads=2, mlp_dim=48, img_size=32, patch_size=8)
     told = hf_processor.processor_config("hf_vit", spec, ours)
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(told))

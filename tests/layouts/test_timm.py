@@ -33,6 +33,7 @@ from vitzoo.layouts.layout import ANY
 from vitzoo.layouts.tables import GROUPS, get_layout, layout_for
 from vitzoo.layouts.timm.config import config
 from vitzoo.layouts.timm.config import spec_fields as config_fields
+from vitzoo.layouts.timm.pictures import STEPS
 from vitzoo.spec import Preprocessing, ViTSpec
 
 SIZES: dict[str, Any] = {
@@ -98,7 +99,7 @@ def data_config(model: Any) -> dict[str, Any]:
 
 def preprocessing_of(peer: Any) -> Preprocessing:
     told = data_config(peer)
-    return Preprocessing(**{name: told[name] for name in Preprocessing.model_fields})
+    return Preprocessing(**{name: told[name] for name in STEPS})
 
 
 def on_disk(peer: nn.Module, folder: Path) -> dict[str, Tensor]:

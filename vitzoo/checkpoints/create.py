@@ -87,7 +87,14 @@ def build(
         built = _fresh(kind, known.spec.replace(**changes), known.about.replace(**policy), place, generator)
     else:
         built = _loaded(kind, identified(known, changes, told, how, allow_licenses), policy, place, generator)
-    return built.to(device=place, dtype=number or torch.get_default_dtype()).eval()
+    return _prepared(built, changes).to(device=place, dtype=number or torch.get_default_dtype()).eval()
+
+
+def _prepared(model: M, changes: Mapping[str, Any]) -> M:
+    """The model; pictures are prepared at the size that is asked for, if one is."""
+    if "img_size" in changes:
+        model.preprocessing = model.preprocessing.replace(img_size=None)
+    return model
 
 
 class Model(NamedTuple):

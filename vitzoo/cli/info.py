@@ -22,16 +22,19 @@ def info(
     as_json: AsJson = False,
 ) -> None:
     """Show what a model is: the shape of every stage, parameters, multiply-adds, weights; a file's load report."""
-    report = None
+    report: str | None = None
+    pictures: tuple[str, ...] = ()
     reference = parse(name)
     if not isinstance(reference, Name) or reference.revision is not None:
+        from vitzoo.images.transform import preprocess
         from vitzoo.publish.dialect import create
 
         model = create(
             reference, layout=layout, like=like, wrapper=wrapper, prefix=prefix, drop=drop or (), **fields(settings)
         )
         report = str(model.load_report)
-        found = Info(str(reference), model.spec)
+        pictures = preprocess(model).steps
+        found = Info(str(reference), model.spec, preprocessing=model.preprocessing)
     elif layout or like or wrapper or prefix or drop or settings:
         options = "--layout, --like, --wrapper, --prefix, --drop and --set"
         raise SpecError(f"{options} describe a checkpoint, and '{name}' is a name; leave them out")
@@ -43,6 +46,17 @@ def info(
     print(f"{found.name}\n")
     print(columns([(f"  {stage.name}", stage.shape) for stage in found.stages]))
     print()
+    print(columns([*_facts(found), *(("" if number else "  pictures", step) for number, step in enumerate(pictures))]))
+    if found.tags:
+        print("\n  weights (the first is the default):")
+        for tag in found.tags:
+            print(f"    {tag}  {registry.record(tag).license}")
+    if report is not None:
+        print(f"\n{report}")
+
+
+def _facts(found: Info) -> list[tuple[str, str]]:
+    """Counts, and what is known of weights of the registry."""
     facts = [
         ("  parameters", f"{found.params:,} ({millions(found.params)})"),
         ("  multiply-adds", f"{found.macs / 1e9:.2f} G"),
@@ -52,10 +66,4 @@ def info(
         facts += [("  license", entry.license), ("  resampling", entry.resample.value)]
         facts += [("  source", f"{place_of(source)} (layout {source.layout})") for source in entry.sources]
         facts += [("  " + key, text) for key, text in (("origin", entry.origin), ("note", entry.note)) if text]
-    print(columns(facts))
-    if found.tags:
-        print("\n  weights (the first is the default):")
-        for tag in found.tags:
-            print(f"    {tag}  {registry.record(tag).license}")
-    if report is not None:
-        print(f"\n{report}")
+    return facts

@@ -7,7 +7,7 @@ torch are enough: timm and torchvision are slow to import.
 
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,7 +18,9 @@ from torch import Tensor
 
 from vitzoo.errors import ImageError
 from vitzoo.images.load import MODES, Picture, _describe, load_image, to_pixels
-from vitzoo.spec import CropMode, Preprocessing, ViTSpec
+from vitzoo.spec import CropMode, CropOffset, Preprocessing, ResizeType, ViTSpec
+
+OFFSETS: dict[CropOffset, Callable[[float], int]] = {CropOffset.NEAREST: round, CropOffset.DOWN: math.floor}
 
 
 class Prepared(Protocol):
@@ -29,8 +31,9 @@ class Prepared(Protocol):
 
 
 def preprocess(model: Prepared) -> "Transform":
-    """The eval transform of a built model: its own size and channels, its weights' preprocessing."""
-    return Transform(model.spec.img_size, model.spec.in_chans, model.preprocessing)
+    """The eval transform of a built model: its own channels, its weights' preprocessing, and their size or its own."""
+    size = model.preprocessing.img_size or model.spec.img_size
+    return Transform(size, model.spec.in_chans, model.preprocessing)
 
 
 @dataclass(frozen=True, repr=False)
@@ -38,8 +41,8 @@ class Transform:
     """From a picture to float32 (in_chans, height, width): load, resize, crop the centre, normalise.
 
     Takes a PIL picture, a path, an array (height, width[, channels]) or a tensor (channels, height, width); arrays
-    and tensors are uint8, uint16 or float in 0..1. Uint8 is resized in 8 bit, as PIL pictures are; uint16 and float
-    keep their precision. Pictures that cannot be used are an :class:`ImageError`.
+    and tensors are uint8, uint16 or float in 0..1. Uint8 is resized in 8 bit, as PIL pictures are, unless the weights
+    want floats; uint16 and float keep their precision. Pictures that cannot be used are an :class:`ImageError`.
     """
 
     size: tuple[int, int]
@@ -49,8 +52,9 @@ class Transform:
     def __call__(self, image: Picture) -> Tensor:
         pixels = np.dstack([np.asarray(self._resize_and_crop(plane)) for plane in self._planes(image)])
         x = torch.from_numpy(pixels).permute(2, 0, 1).contiguous().to(torch.float32)
-        # Bicubic overshoots at edges; 8-bit planes are clipped by Pillow itself.
-        x = x.div_(255) if pixels.dtype == np.uint8 else x.clamp_(0, 1)
+        # Bicubic overshoots at edges; 8-bit planes are clipped by Pillow itself, and who resizes floats clips nothing.
+        if not self._in_floats:
+            x = x.div_(255) if pixels.dtype == np.uint8 else x.clamp_(0, 1)
         mean, std = (torch.tensor(values, dtype=torch.float32).view(-1, 1, 1) for values in (self.mean, self.std))
         return x.sub_(mean).div_(std)
 
@@ -72,19 +76,27 @@ class Transform:
     def _each(self, values: tuple[float, ...]) -> tuple[float, ...]:
         return values if len(values) == self.in_chans else (sum(values) / len(values),) * self.in_chans
 
-    def __repr__(self) -> str:
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """What is done, in words."""
         rows, cols = self._scale
         if self.preprocessing.crop_mode is CropMode.SQUASH:
             resize = f"{rows}x{cols}, aspect ratio not kept"
         else:
             resize = f"shorter side to {rows}" if rows == cols else f"smallest that covers {rows}x{cols}"
-        steps = (
+        return (
             "load: upright, " + ("8 bit " + MODES[self.in_chans] if self.in_chans in MODES else "array or tensor"),
-            f"resize: {resize}, {self.preprocessing.interpolation}",
+            f"resize: {resize}, {self.preprocessing.interpolation}{', in floats' if self._in_floats else ''}",
             f"crop: centre {self.size[0]}x{self.size[1]}",
             f"normalise: 0..1, mean {self.mean}, std {self.std}",
         )
-        return "Transform(\n" + "".join(f"  {step}\n" for step in steps) + ")"
+
+    def __repr__(self) -> str:
+        return "Transform(\n" + "".join(f"  {step}\n" for step in self.steps) + ")"
+
+    @property
+    def _in_floats(self) -> bool:
+        return self.preprocessing.resize_type is ResizeType.FLOAT32
 
     @property
     def _scale(self) -> tuple[int, int]:
@@ -110,11 +122,19 @@ class Transform:
             )
         plane = plane.resize((width, height), Image.Resampling[self.preprocessing.interpolation.name])
         rows, cols = self.size
-        top, left = round((height - rows) / 2), round((width - cols) / 2)
+        start = OFFSETS[self.preprocessing.crop_offset]
+        top, left = start((height - rows) / 2), start((width - cols) / 2)
         return plane.crop((left, top, left + cols, top + rows))
 
     def _planes(self, image: Picture) -> list[Image.Image]:
         """The channels as PIL pictures: one of mode RGB or L, or one of mode L or F for each channel."""
+        planes = self._loaded(image)
+        if not self._in_floats or planes[0].mode == "F":
+            return planes
+        bands = [band for plane in planes for band in plane.split()]
+        return [Image.fromarray(np.asarray(band, dtype=np.float32) / np.float32(255)) for band in bands]
+
+    def _loaded(self, image: Picture) -> list[Image.Image]:
         if isinstance(image, Image.Image | str | os.PathLike):
             return [load_image(image, self.in_chans)]
         pixels = to_pixels(image)

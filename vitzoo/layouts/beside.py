@@ -12,6 +12,7 @@ from vitzoo.layouts.huggingface import processor as hf_processor
 from vitzoo.layouts.huggingface import tables as huggingface
 from vitzoo.layouts.open_clip import config as open_clip_config
 from vitzoo.layouts.timm import config as timm_config
+from vitzoo.layouts.timm import pictures as timm_pictures
 from vitzoo.layouts.timm import tables as timm
 from vitzoo.registry import class_names
 from vitzoo.spec import About, ViTSpec
@@ -57,7 +58,7 @@ def _timm_or_huggingface(config: Mapping[str, Any], folder: Path) -> Beside | No
         said = timm_config.told(config)
         return Beside(
             said.fields,
-            timm_config.preprocessing_fields(config),
+            timm_pictures.preprocessing_fields(config),
             timm_config.labels(config),
             said.architecture,
             layout="timm",
@@ -71,7 +72,7 @@ def _timm_or_huggingface(config: Mapping[str, Any], folder: Path) -> Beside | No
     fields, usual = hf_config.told(config)
     return Beside(
         fields,
-        None if processor is None else hf_processor.preprocessing_fields(processor),
+        None if processor is None else hf_processor.preprocessing_fields(processor, config),
         hf_config.labels(config),
         layout=hf_config.layout_name(config),
         usual=usual,

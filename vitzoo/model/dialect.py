@@ -51,7 +51,7 @@ class TimmDialect(Backbone):
         """What `timm.data.resolve_data_config` reads."""
         heads = [f"head.{name}" for name, _ in self.head.named_children() if name in LAST]
         return {
-            "input_size": (self.spec.in_chans, *self.spec.img_size),
+            "input_size": (self.spec.in_chans, *(self.preprocessing.img_size or self.spec.img_size)),
             "num_classes": self.spec.num_classes,
             "mean": self.preprocessing.mean,
             "std": self.preprocessing.std,
@@ -220,6 +220,8 @@ class TimmDialect(Backbone):
             if isinstance(module, RelPosTable):
                 module.grid = nn.Parameter(resample_rel_pos(module.grid, spec.grid, self.resample))
         self.spec = spec
+        if img_size is not None:
+            self.preprocessing = self.preprocessing.replace(img_size=None)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute each block in the backward pass: less memory for about a third more time."""

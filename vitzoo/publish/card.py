@@ -138,6 +138,8 @@ def _summary(model: TimmDialect) -> str:
         f"{count_parameters(spec) / 1e6:,.2f} million parameters "
         f"and {count_macs(spec) / 1e9:,.2f} billion multiply-adds."
     )
+    if (prepared := model.preprocessing.img_size) is not None:
+        text += f" Pictures are prepared at {size(prepared)} pixels, and the positions are resampled for them."
     if spec.out_dim is not None:
         text += (
             f" It gives an embedding of {spec.out_dim} numbers, which is compared with those of other pictures or of "

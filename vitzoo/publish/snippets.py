@@ -7,7 +7,6 @@ from pathlib import Path
 
 from vitzoo.images.load import MODES
 from vitzoo.model import TimmDialect
-from vitzoo.spec import ViTSpec
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ def _use_vitzoo(model: TimmDialect, place: Place, folder: Path) -> Iterator[str]
     pictures = model.spec.in_chans in MODES
     yield from ("import vitzoo", "") if pictures else ("import torch", "import vitzoo", "")
     yield f'model = vitzoo.create("{place.address}")'
-    yield 'x = vitzoo.preprocess(model)("picture.jpg").unsqueeze(0)' if pictures else _random(model.spec)
+    yield 'x = vitzoo.preprocess(model)("picture.jpg").unsqueeze(0)' if pictures else _random(model)
     yield from _answer(model, "model(x)", "model.labels")
 
 
@@ -46,7 +45,7 @@ def _use_timm(model: TimmDialect, place: Place, folder: Path) -> Iterator[str]:
         yield "transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))"
         yield 'x = transform(Image.open("picture.jpg").convert("RGB")).unsqueeze(0)'
     else:
-        yield _random(model.spec)
+        yield _random(model)
     yield from _answer(model, "model(x)", 'model.pretrained_cfg["label_names"]')
 
 
@@ -61,7 +60,7 @@ def _use_transformers(model: TimmDialect, place: Place, folder: Path) -> Iterato
         yield f"processor = AutoImageProcessor.from_pretrained({where})"
         yield 'x = processor(Image.open("picture.jpg").convert("RGB"), return_tensors="pt")["pixel_values"]'
     else:
-        yield _random(model.spec)
+        yield _random(model)
     features = "image_embeds" if kind.endswith("WithProjection") else "last_hidden_state"
     answer = "logits" if task_of(model) == "image-classification" else features
     yield from _answer(model, f"model(x).{answer}", "model.config.id2label")
@@ -70,9 +69,9 @@ def _use_transformers(model: TimmDialect, place: Place, folder: Path) -> Iterato
 SNIPPETS = {"vitzoo": _use_vitzoo, "huggingface": _use_transformers, "timm": _use_timm}
 
 
-def _random(spec: ViTSpec) -> str:
-    height, width = spec.img_size
-    return f"x = torch.randn(1, {spec.in_chans}, {height}, {width})  # a picture, prepared as below"
+def _random(model: TimmDialect) -> str:
+    channels, height, width = model.pretrained_cfg["input_size"]
+    return f"x = torch.randn(1, {channels}, {height}, {width})  # a picture, prepared as below"
 
 
 def _answer(model: TimmDialect, call: str, names: str) -> Iterator[str]:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from vitzoo import registry
 from vitzoo.errors import RegistryError
 from vitzoo.registry.reference import Name, parse
-from vitzoo.spec import MLP, AttentionKind, Head, Pool, ViTSpec, WeightsEntry
+from vitzoo.spec import MLP, AttentionKind, Head, Pool, Preprocessing, ViTSpec, WeightsEntry
 from vitzoo.spec.tensors import count_parameters as count_parameters
 
 
@@ -26,6 +26,8 @@ class Info:
     spec: ViTSpec
     weights: WeightsEntry | None = None
     tags: tuple[str, ...] = ()
+    preprocessing: Preprocessing | None = None
+    """Of a model at hand; of weights of the registry it stands there."""
 
     @property
     def params(self) -> int:
@@ -49,7 +51,7 @@ class Info:
             "spec": self.spec.model_dump(mode="json"),
             "weights": None if self.weights is None else self.weights.model_dump(mode="json"),
             "tags": list(self.tags),
-        }
+        } | ({} if self.preprocessing is None else {"preprocessing": self.preprocessing.model_dump(mode="json")})
 
 
 def info(name: str) -> Info:

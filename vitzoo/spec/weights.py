@@ -8,10 +8,12 @@ from pydantic import (
     Field,
     PositiveFloat,
     PositiveInt,
+    SerializerFunctionWrapHandler,
+    model_serializer,
     model_validator,
 )
 
-from vitzoo.spec.base import Frozen
+from vitzoo.spec.base import Frozen, Size
 
 
 class Resample(StrEnum):
@@ -40,17 +42,46 @@ class CropMode(StrEnum):
     SQUASH = "squash"  # resize to size / crop_pct without keeping the aspect ratio, then crop the centre
 
 
+class CropOffset(StrEnum):
+    """Where a crop starts if the margin is odd and its half falls between two pixels."""
+
+    NEAREST = "nearest"  # the nearest even pixel: timm, torchvision
+    DOWN = "down"  # the pixel before: transformers
+
+
+class ResizeType(StrEnum):
+    UINT8 = "uint8"  # 8 bit, as Pillow does it
+    FLOAT32 = "float32"  # not rounded to 8 bit
+
+
 Channels = tuple[float, ...]
+LATER = ("img_size", "crop_offset", "resize_type")
+"""Fields of `Preprocessing` that versions before 0.3 do not know."""
 
 
 class Preprocessing(Frozen):
-    """How a picture becomes the model's input. Size and channels are not here: they follow the built model."""
+    """How a picture becomes the model's input. Channels are not here: they follow the built model."""
 
     mean: Channels = (0.485, 0.456, 0.406)
     std: Channels = (0.229, 0.224, 0.225)
     interpolation: Interpolation = Interpolation.BICUBIC
     crop_pct: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     crop_mode: CropMode = CropMode.CENTER
+    img_size: Size | None = Field(
+        default=None,
+        description="(height, width) that pictures are prepared at, where that is not the model's own img_size",
+    )
+    crop_offset: CropOffset = CropOffset.NEAREST
+    resize_type: ResizeType = ResizeType.UINT8
+
+    @model_serializer(mode="wrap")
+    def _stated(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without `LATER` fields that have their default: who does not know them reads the rest."""
+        fields: dict[str, Any] = whole(self)
+        plain = {name: type(self).model_fields[name].default for name in LATER}
+        return {
+            name: value for name, value in fields.items() if name not in plain or getattr(self, name) != plain[name]
+        }
 
     @model_validator(mode="after")
     def _check(self) -> Self:

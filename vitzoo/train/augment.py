@@ -29,7 +29,7 @@ def training_transform(model: Prepared, recipe: Recipe) -> Augmentation:
             f"auto_augment and color_jitter are for 1 or 3 channels, and the model has {spec.in_chans}; "
             "give auto_augment: null and color_jitter: 0"
         )
-    size, interpolation = spec.img_size, looks.interpolation.value
+    size, interpolation = evaluation.size, looks.interpolation.value
     try:
         first, colours, tensor = create_transform(
             (spec.in_chans, *size),

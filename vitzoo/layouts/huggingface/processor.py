@@ -6,11 +6,11 @@ from typing import Any
 
 from vitzoo.errors import LayoutError
 from vitzoo.layouts.config_rules import Fields, pair
-from vitzoo.layouts.huggingface.config import kind_of
-from vitzoo.spec import CropMode, Interpolation, Preprocessing, ViTSpec
+from vitzoo.layouts.huggingface.config import kind_of, spec_fields
+from vitzoo.spec import CropMode, CropOffset, Interpolation, Preprocessing, ResizeType, ViTSpec
 
 PIL_FILTERS = {0: Interpolation.NEAREST, 2: Interpolation.BILINEAR, 3: Interpolation.BICUBIC}
-CROPPING, NAFLEX = "CLIPImageProcessor", "Siglip2ImageProcessor"
+CROPPING, NAFLEX, IN_FLOATS = "CLIPImageProcessor", "Siglip2ImageProcessor", "DINOv3ViTImageProcessor"
 
 HALF = [0.5, 0.5, 0.5]
 CLIP_MEAN, CLIP_STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
@@ -25,20 +25,31 @@ PROCESSORS: dict[str, Fields] = {
     "DeiTImageProcessor": {**PLAIN, "do_center_crop": True, "size": 256, "crop_size": 224, "resample": 3},
     "BeitImageProcessor": {**PLAIN, "resample": 3, "crop_size": 224},
     "SiglipImageProcessor": {**PLAIN, "resample": 3, "default_to_square": False},
-    "DINOv3ViTImageProcessor": {**PLAIN, "image_mean": IMAGENET_MEAN, "image_std": IMAGENET_STD},
+    IN_FLOATS: {**PLAIN, "image_mean": IMAGENET_MEAN, "image_std": IMAGENET_STD},
     # Keeps the shape of a picture as far as patches can; a model of one size squashes it, and no size is written.
     NAFLEX: PLAIN,
     "BitImageProcessor": CROPPED,
     CROPPING: CROPPED,
 }
 """What a class does where preprocessor_config.json is silent (transformers/models/*/image_processing_*.py)."""
+CLASSES = {
+    **dict.fromkeys(("vit", "vit_mae", "vit_msn", "ijepa"), "ViTImageProcessor"),
+    "deit": "DeiTImageProcessor",
+    "beit": "BeitImageProcessor",
+    "dinov2": "BitImageProcessor",
+    "dinov3_vit": IN_FLOATS,
+    "siglip": "SiglipImageProcessor",
+    "siglip2": NAFLEX,
+    **dict.fromkeys(("clip", "aimv2", "aimv2_vision_model"), CROPPING),
+}
+"""The class that transformers takes for a model type where preprocessor_config.json names none."""
 NEEDED = ("size", "resample", "image_mean", "image_std", "do_center_crop")
 # Pictures are always made RGB here, and labels are none of ours.
 UNDERSTOOD = frozenset({*STEPS, "do_center_crop", "do_convert_rgb", "do_reduce_labels"})
 
 
 def processor_config(layout: str, spec: ViTSpec, preprocessing: Preprocessing) -> Fields:
-    """The preprocessor_config.json that AutoImageProcessor reads: CLIP's processor, which does all steps of ours.
+    """The preprocessor_config.json that AutoImageProcessor reads: the class that does all steps of ours.
 
     Raises:
         LayoutError: transformers has no processor that does the same for this layout.
@@ -54,24 +65,26 @@ def processor_config(layout: str, spec: ViTSpec, preprocessing: Preprocessing) -
         "image_mean": _each(preprocessing.mean, spec.in_chans),
         "image_std": _each(preprocessing.std, spec.in_chans),
     }
-    rows, cols = (floor(side / preprocessing.crop_pct) for side in spec.img_size)
+    size = preprocessing.img_size or spec.img_size
+    rows, cols = (floor(side / preprocessing.crop_pct) for side in size)
     centre = preprocessing.crop_mode is CropMode.CENTER
     if kind_of(layout)[1].naflex:
         if centre or (rows, cols) != spec.img_size or len(set(spec.patch_size)) > 1:
             raise LayoutError(
                 f"{NAFLEX} crops nothing and cuts square patches; the preprocessing has to be crop_mode 'squash' and "
-                f"crop_pct 1, found {preprocessing.crop_mode} and {preprocessing.crop_pct}, patches {spec.patch_size}"
+                f"crop_pct 1 at {spec.img_size}, found {preprocessing.crop_mode} and {preprocessing.crop_pct} at "
+                f"{size}, patches {spec.patch_size}"
             )
         patches = {"patch_size": spec.patch_size[0], "max_num_patches": spec.num_patches}
         return {"image_processor_type": NAFLEX, **common, **patches}
     if centre and rows != cols:
-        raise LayoutError(f"transformers scales the shorter side for square pictures; img_size is {spec.img_size}")
+        raise LayoutError(f"transformers scales the shorter side for square pictures; img_size is {size}")
     return {
-        "image_processor_type": CROPPING,
+        "image_processor_type": IN_FLOATS if preprocessing.resize_type is ResizeType.FLOAT32 else CROPPING,
         **common,
         "size": {"shortest_edge": rows} if centre else {"height": rows, "width": cols},
         "do_center_crop": True,
-        "crop_size": dict(zip(("height", "width"), spec.img_size, strict=True)),
+        "crop_size": dict(zip(("height", "width"), size, strict=True)),
     }
 
 
@@ -80,13 +93,15 @@ def _each(values: Sequence[float], channels: int) -> list[float]:
     return list(values) if len(values) == channels else [sum(values) / len(values)] * channels
 
 
-def preprocessing_fields(processor: Mapping[str, Any]) -> Fields:
+def preprocessing_fields(processor: Mapping[str, Any], config: Mapping[str, Any] | None = None) -> Fields:
     """The fields of `Preprocessing` that a preprocessor_config.json tells, with its class's own defaults.
+
+    `config` is the config.json beside it: it says the class where the processor does not, and the model's own size.
 
     Raises:
         LayoutError: a step, size or filter that `Preprocessing` cannot express, or a class whose defaults are unknown.
     """
-    full = _with_defaults(processor)
+    name, full = _with_defaults(processor, config or {})
     if not full["do_resize"] or not full["do_rescale"] or not isclose(full["rescale_factor"], 1 / 255, rel_tol=1e-6):
         raise LayoutError(
             "preprocessor_config.json: pictures are always resized and scaled from 0..255 to 0..1 here, found "
@@ -101,27 +116,32 @@ def preprocessing_fields(processor: Mapping[str, Any]) -> Fields:
         "mean": tuple(mean) if isinstance(mean, Sequence) else (mean,),
         "std": tuple(std) if isinstance(std, Sequence) else (std,),
         "interpolation": PIL_FILTERS[full["resample"]],
-        **_crop(full),
+        **({"resize_type": ResizeType.FLOAT32} if name == IN_FLOATS else {}),
+        **_crop(full, None if config is None or name == NAFLEX else pair(spec_fields(config)["img_size"])),
     }
 
 
-def _with_defaults(processor: Mapping[str, Any]) -> Fields:
-    """What the processor does, whether preprocessor_config.json says it or not; null says nothing."""
+def _with_defaults(processor: Mapping[str, Any], config: Mapping[str, Any]) -> tuple[str, Fields]:
+    """The processor's class, and what it does, whether preprocessor_config.json says it or not; null says nothing."""
     told = {key: value for key, value in processor.items() if value is not None}
-    name = str(told.get("image_processor_type", told.get("feature_extractor_type")))
+    usual = CLASSES.get(str(config.get("model_type")), "no image_processor_type")
+    name = str(told.get("image_processor_type", told.get("feature_extractor_type", usual)))
     # Other names of the same classes: version 4's two backends, version 5's, and version 4.26's.
     name = name.removesuffix("Fast").removesuffix("Pil").replace("FeatureExtractor", "ImageProcessor")
     full = STEPS | PROCESSORS.get(name, {"default_to_square": True}) | told
     if missing := [key for key in NEEDED if key not in full]:
         raise LayoutError(
             f"preprocessor_config.json: {name} is not known, and the file does not say {', '.join(missing)}; "
-            f"add them, or use one of {', '.join(PROCESSORS)}"
+            f"add them, or as image_processor_type one of {', '.join(PROCESSORS)}"
         )
-    return full
+    return name, full
 
 
-def _crop(full: Mapping[str, Any]) -> Fields:
-    """How the picture's size becomes the model's: `crop_mode`, and a `crop_pct` that gives exactly the sizes told."""
+def _crop(full: Mapping[str, Any], own: tuple[int, int] | None) -> Fields:
+    """How the picture's size becomes that of the crop: `crop_mode`, and a `crop_pct` that gives exactly the sizes told.
+
+    The crop's size is named where it is not the model's `own`.
+    """
     size, where = full["size"], "preprocessor_config.json"
     if isinstance(size, int):
         size = {"height": size, "width": size} if full["default_to_square"] else {"shortest_edge": size}
@@ -142,5 +162,7 @@ def _crop(full: Mapping[str, Any]) -> Fields:
     # The quotient may be rounded up, and its floor would then be a pixel short.
     for crop_pct in (ratio, nextafter(ratio, 0)):
         if crop_pct <= 1 and tuple(floor(side / crop_pct) for side in crop) == scaled:
-            return {"crop_mode": mode, "crop_pct": crop_pct}
+            found: Fields = {"crop_mode": mode, "crop_pct": crop_pct}
+            found |= {"crop_offset": CropOffset.DOWN} if crop != scaled or mode is CropMode.CENTER else {}
+            return found | ({} if own in (None, crop) else {"img_size": crop})
     raise LayoutError(f"{where}: no one crop_pct, of at most 1, scales to {scaled} and crops {crop}")

@@ -13,6 +13,7 @@ from vitzoo import registry
 from vitzoo.errors import LayoutError
 from vitzoo.layouts.config_rules import Fields, misread, pair, read, write
 from vitzoo.layouts.tables import GROUPS, layout_for
+from vitzoo.layouts.timm import pictures
 from vitzoo.layouts.timm.arguments import BY_NAME, CLASSES, FOLLOWS, HARMLESS, IN_CODE, OTHERWISE, Class, stored
 from vitzoo.layouts.timm.tables import EVA_STORED
 from vitzoo.spec import MLP, AttentionKind, BlockKind, Head, Norm, Preprocessing, ViTSpec
@@ -118,21 +119,11 @@ def config(
         LayoutError: no entry point of timm has all that JSON cannot say, or its arguments cannot say the rest.
     """
     base, outputs = _base(spec, layout), spec.num_classes or spec.out_dim or 0
-    channels = range(spec.in_chans)
-    mean, std = (
-        list(values) if len(values) == spec.in_chans else [sum(values) / len(values) for _ in channels]
-        for values in (preprocessing.mean, preprocessing.std)
-    )
     pretrained: dict[str, Any] = {
         "tag": "vitzoo",
         "custom_load": False,
-        "input_size": [spec.in_chans, *spec.img_size],
         "fixed_input_size": True,
-        "interpolation": preprocessing.interpolation.value,
-        "crop_pct": preprocessing.crop_pct,
-        "crop_mode": preprocessing.crop_mode.value,
-        "mean": mean,
-        "std": std,
+        **pictures.config(spec, preprocessing),
         "num_classes": outputs,
         "pool_size": None,
         "first_conv": "patch_embed.proj",
@@ -144,7 +135,11 @@ def config(
         "num_classes": outputs,
         "num_features": spec.hidden_dim,
         "global_pool": arguments["global_pool"],
-        "model_args": {**{name: arguments[name] for name in arguments if name not in IN_CODE}, **base.args},
+        "model_args": {
+            **{name: arguments[name] for name in arguments if name not in IN_CODE},
+            **base.args,
+            **pictures.arguments(layout, preprocessing),
+        },
         "pretrained_cfg": pretrained | ({"label_names": list(labels)} if labels else {}),
         OURS: {"head": spec.head.value},
     }
@@ -311,13 +306,3 @@ def labels(config: Mapping[str, Any]) -> tuple[str, ...] | None:
         numbers = sorted(names, key=int)
         names = [names[key] for key in numbers] if [int(key) for key in numbers] == list(range(len(names))) else None
     return tuple(names) if isinstance(names, list) else None
-
-
-def preprocessing_fields(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of `Preprocessing` that a config.json of timm says."""
-    pretrained = _pretrained(config)
-    return {
-        name: tuple(value) if isinstance(value, list) else value
-        for name in Preprocessing.model_fields
-        if (value := pretrained.get(name)) is not None
-    }

@@ -41,6 +41,8 @@ class ConvertReport:
     sha256: dict[str, str] = field(default_factory=dict)
     """Digests of the files read and written, by path."""
     because: tuple[str, ...] = ()
+    differences: tuple[str, ...] = ()
+    """What the target's own library does otherwise with pictures, in words."""
 
     @property
     def used(self) -> int:
@@ -61,6 +63,7 @@ class ConvertReport:
             f"{len(self.rows)} written",
         ]
         lines += [f"  dropped {key}: {reason}" for key, reason in self.dropped.items()]
+        lines += [f"  otherwise there: {line}" for line in self.differences]
         lines += [f"sha256 {digest}  {path}" for path, digest in self.sha256.items()]
         return "\n".join(lines)
 
@@ -103,9 +106,8 @@ def convert(
     found = _source(source, fields, told, how)
     _refuse(found.changes)
     tensors, export = found.tensors(), Export.planned(layout, found.spec, found.about, drop)
-    rows, done = tuple(_rows(tensors, export)), count(1)
-    said = lambda key: progress(next(done), len(rows))  # noqa: E731
-    written = export.write(Path(target), tensors.read, tensors.dtype, number, shard_size, said)
+    rows = tuple(_rows(tensors, export))
+    written = export.write(Path(target), tensors.read, tensors.dtype, number, shard_size, _counted(progress, len(rows)))
     return ConvertReport(
         *(str(found.file.path), str(written)),
         *(found.layout.name, export.layout.name),
@@ -113,6 +115,7 @@ def convert(
         _dropped(tensors, rows, drop),
         {str(path): _sha256(path) for place in (found.file.path, written) for path in _files(place)},
         (*tensors.said, *found.because),
+        export.differences(Path(target)),
     )
 
 
@@ -122,6 +125,11 @@ def _source(source: str | Path, fields: Mapping[str, Any], told: Told, how: Read
         return identified(source, fields, told, how)
     except VitzooError as error:
         raise error.renamed({"layout": "source_layout"}) from None
+
+
+def _counted(progress: Callable[[int, int], object], total: int) -> Callable[[str], object]:
+    done = count(1)
+    return lambda key: progress(next(done), total)
 
 
 def _of_spec(names: Sequence[str], wanted: bool) -> list[str]:

@@ -1,6 +1,7 @@
 """From native tensors to a file or folder in any layout that can hold them."""
 
 import json
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +16,7 @@ from vitzoo.files.atomic import replacing_folder
 from vitzoo.files.read import READERS
 from vitzoo.files.write import write
 from vitzoo.layouts.beside import companions
+from vitzoo.layouts.differences import differences
 from vitzoo.layouts.layout import Layout
 from vitzoo.layouts.rules import Binding, Read
 from vitzoo.layouts.tables import layout_for
@@ -44,6 +46,10 @@ class Export:
     def keys(self) -> dict[str, str]:
         """From the rules' names to the keys of the file."""
         return self.layout.written(self.binding.stored)
+
+    def differences(self, path: Path) -> tuple[str, ...]:
+        """What the layout's own library does otherwise with pictures, where its configuration is written."""
+        return () if path.suffix in READERS else differences(self.layout, self.spec, self.about)
 
     def write(
         self,
@@ -109,7 +115,7 @@ def save(
 
     `drop` names fields of the spec that the layout cannot hold and that are left out on purpose. `shard_size` is the
     most bytes of one safetensors file. A native file keeps all of `model.about`; other layouts keep what they have a
-    place for.
+    place for. Where the library prepares pictures otherwise than vitzoo, a warning says by how much.
 
     Raises:
         LayoutError: the layout cannot hold the architecture, or a value of it.
@@ -117,6 +123,9 @@ def save(
     """
     export = Export.planned(layout, model.spec, model.about, drop)
     state = model.state_dict()
-    return export.write(
+    written = export.write(
         Path(path), lambda key: state[key].detach().cpu(), lambda key: state[key].dtype, dtype, shard_size
     )
+    for line in export.differences(Path(path)):
+        warnings.warn(f"of the export: {line}", stacklevel=2)
+    return written

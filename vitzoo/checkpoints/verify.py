@@ -1,6 +1,7 @@
 """Two models on the same pictures: the largest difference of their tokens, pooled features and logits."""
 
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -172,7 +173,7 @@ def _second(
         layout = LAYOUTS[own] if theirs else layout_for(group, model.spec)
         with tempfile.TemporaryDirectory() as name:
             try:
-                place = Path(first) if theirs else save(model, Path(name) / "export", layout.name)
+                place = Path(first) if theirs else _exported(model, Path(name) / "export", layout.name)
             except LayoutError as error:
                 reasons.append(f"{group}: {error}")
                 continue
@@ -181,6 +182,13 @@ def _second(
             yield peer, layout.resample
         return
     raise LayoutError(f"no library's own model can hold {first}: {' | '.join(reasons)}")
+
+
+def _exported(model: TimmDialect, path: Path, layout: str) -> Path:
+    """Written for a moment. How pictures are prepared from it is nothing to warn of: here they are numbers."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return save(model, path, layout)
 
 
 @contextmanager

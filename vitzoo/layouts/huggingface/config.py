@@ -323,6 +323,8 @@ KINDS["aimv2"] = replace(
     defaults={**AIMV2, "use_head": False},
     tasks={"AIMv2Model": ENCODER, "AIMv2VisionModel": ENCODER, "Aimv2VisionModel": ENCODER, "Aimv2Model": ENCODER},
 )
+RESAMPLING = frozenset({"dinov2", "dinov2_with_registers", "dinov3_vit", "siglip2_vision_model"})
+"""Kinds that take pictures of any size without being asked."""
 NESTED = {kind.nested: name for name, kind in KINDS.items() if kind.nested is not None and name != kind.nested}
 """Types of two towers, whose pictures' configuration stands under `vision_config`."""
 

@@ -11,14 +11,12 @@ from torch import Tensor
 
 from vitzoo.errors import WeightsError
 from vitzoo.extras import needs
-from vitzoo.layouts.huggingface.config import Kind, model_kind
+from vitzoo.layouts.huggingface.config import RESAMPLING, Kind, model_kind
 from vitzoo.layouts.peer import Outputs, Peer
 from vitzoo.spec import FinalNorm, Pool, PosEmbed, ViTSpec
 
 ANY_SIZE = "interpolate_pos_encoding"
 """The option of a class that resamples its table where it is asked to."""
-RESAMPLING = frozenset({"dinov2", "dinov2_with_registers", "dinov3_vit", "siglip2_vision_model"})
-"""Kinds that take pictures of any size without being asked."""
 NORMS_POOLED_ALONE = frozenset({"clip_vision_model"})
 """Kinds whose final norm is never applied to the tokens, whatever the spec says."""
 AVERAGING = frozenset({"beit"})

@@ -154,9 +154,7 @@ def test_a_square_table_is_not_read_as_a_rectangle(mystery: Path, peer: torch.nn
 
 def test_a_size_that_the_table_may_be_for_is_asked_about(mystery: Path, peer: torch.nn.Module) -> None:
     """16 positions are 4x4 or 2x8: 32x128 pixels may be what the file has, or what is wanted."""
-    with pytest.raises(
-        WeightsError, match=r"its table of positions is for.*source_img_size=\[32, 128\]"
-    ):
+    with pytest.raises(WeightsError, match=r"its table of positions is for.*source_img_size=\[32, 128\]"):
         vitzoo.create(mystery, layout="timm", **HIDDEN, img_size=(32, 128))
     own = vitzoo.create(mystery, layout="timm", **HIDDEN).pos_embed.grid
     as_file = vitzoo.create(mystery, layout="timm", **HIDDEN, img_size=(32, 128), source_img_size=[32, 128])

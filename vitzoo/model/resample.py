@@ -4,7 +4,8 @@ The published codes disagree by several percent of a table's range at any size b
 belongs to the weights. Everything is computed in at least fp32 and comes back in its own dtype.
 """
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
@@ -36,10 +37,37 @@ class Interpolate:
             # where the new width is 1, unless the layout is channels last.
             wide = F.interpolate(image, size=(image.shape[2], size[1]), mode=self.mode, antialias=True)
             return F.interpolate(wide.mT, size=(size[1], size[0]), mode=self.mode, antialias=True).mT
+        if self.offset and not _fixed(size):
+            return self._sampled(image, size)
         if self.offset:
             ratio = [(new + self.offset) / old for new, old in zip(size, image.shape[-2:], strict=True)]
             return F.interpolate(image, scale_factor=ratio, mode=self.mode)
         return F.interpolate(image, size=size, mode=self.mode, align_corners=self.align_corners)
+
+    def _sampled(self, image: Tensor, size: tuple[int, int]) -> Tensor:
+        """The same for a size that an exported graph leaves open: a ratio would be fixed in it, places are tensors.
+
+        At the image's own size the image itself, so there is no offset.
+        """
+        places, offset = [], torch.where(_unchanged(image.shape[-2:], size, image), 0.0, self.offset)
+        for new, old in zip(size, image.shape[-2:], strict=True):
+            steps = torch.arange(new, device=image.device)
+            ratio = (steps[-1] + 1 + offset) / old
+            places.append((2 * (steps + 0.5) / ratio / old - 1).to(image.dtype))  # -1 and 1 are the outer edges
+        down, across = torch.meshgrid(*places, indexing="ij")
+        where = torch.stack([across, down], -1)[None]
+        return F.grid_sample(image, where, self.mode, padding_mode="border", align_corners=False)
+
+
+def _fixed(size: tuple[int, int]) -> bool:
+    """Whether a size is known; where an exported graph leaves it open, nothing may hang on its value."""
+    return not any(isinstance(side, torch.SymInt) for side in size)
+
+
+def _unchanged(old: Sequence[int], new: Sequence[int], like: Tensor) -> Tensor:
+    """Whether two sizes are the same, as a tensor on the device of `like`: a graph compares it when it runs."""
+    counts = [torch.arange(side, device=like.device)[-1] + 1 == known for side, known in zip(new, old, strict=True)]
+    return torch.stack(counts).all()
 
 
 _BICUBIC = Interpolate("bicubic")
@@ -103,7 +131,7 @@ def resample_table(table: Tensor, grid: tuple[int, int], policy: Resample | None
         raise ResampleError(
             f"expected a grid of at least 1x1, found {rows}x{cols}; use a picture no smaller than one patch"
         )
-    if (table.shape[0], table.shape[1]) == (rows, cols):
+    if _fixed(grid) and (table.shape[0], table.shape[1]) == (rows, cols):
         return table
     if policy is None:
         raise _no_policy((table.shape[0], table.shape[1]), grid, Resample)
@@ -130,7 +158,7 @@ def resample_rel_pos(table: Tensor, grid: tuple[int, int], policy: Resample | No
         ResampleError: another policy, or none.
     """
     size = (2 * grid[0] - 1, 2 * grid[1] - 1)
-    if (table.shape[0], table.shape[1]) == size:
+    if _fixed(size) and (table.shape[0], table.shape[1]) == size:
         return table
     if policy is None:
         raise _no_policy(((table.shape[0] + 1) // 2, (table.shape[1] + 1) // 2), grid, REL_POS_POLICIES)
@@ -138,7 +166,8 @@ def resample_rel_pos(table: Tensor, grid: tuple[int, int], policy: Resample | No
     if policy == Resample.HUGGINGFACE:
         out = _BILINEAR(wide.permute(2, 0, 1).unsqueeze(0), size).squeeze(0).permute(1, 2, 0)
     elif policy == Resample.TIMM:
-        down, across = (_geometric(old, new).to(wide) for old, new in zip(table.shape[:2], size, strict=True))
+        same = None if _fixed(size) else _unchanged(table.shape[:2], size, torch.empty(0))
+        down, across = (_geometric(old, new, same).to(wide) for old, new in zip(table.shape[:2], size, strict=True))
         out = torch.einsum("rcd,Rr,Cc->RCd", wide, down, across)
     else:
         allowed = " and ".join(REL_POS_POLICIES)
@@ -155,13 +184,16 @@ def _no_policy(old: tuple[int, int], new: tuple[int, int], policies: Iterable[Re
     )
 
 
-def _geometric(old: int, new: int) -> Tensor:
-    """The matrix (new, old) that interpolates linearly between `old` positions in geometric progression."""
-    low, high = 1.01, 1.5
-    while high - low > 1e-6:  # the ratio whose sum of old // 2 terms is new // 2, by bisection as upstream
-        ratio = (low + high) / 2
-        low, high = (low, ratio) if (1 - ratio ** (old // 2)) / (1 - ratio) > new // 2 else (ratio, high)
-    steps = torch.tensor([ratio**i for i in range(old // 2)], dtype=torch.float64).cumsum(0)
+def _geometric(old: int, new: int, same: Tensor | None = None) -> Tensor:
+    """The matrix (new, old) that interpolates linearly between `old` positions in geometric progression.
+
+    Where a graph finds that nothing is resampled (`same`), the old positions are the new ones.
+    """
+    if same is None:
+        ratio = torch.tensor(_ratio(old // 2, new // 2), dtype=torch.float64)
+    else:
+        ratio = torch.where(same, 1.0, _open_ratio(old // 2, torch.arange(new)[-1] // 2))
+    steps = (ratio ** torch.arange(old // 2)).cumsum(0)
     places = torch.cat([-steps.flip(0), steps.new_zeros(1), steps])
     wanted = torch.arange(new, dtype=torch.float64) - new // 2
     right = torch.searchsorted(places, wanted).clamp(1, old - 1)
@@ -171,6 +203,29 @@ def _geometric(old: int, new: int) -> Tensor:
     matrix[rows, right - 1] += 1 - share
     matrix[rows, right] += share
     return matrix
+
+
+LOW, HIGH, CLOSE = 1.01, 1.5, 1e-6
+"""Where upstream looks for a ratio, and how closely."""
+
+
+def _ratio(count: int, reach: int) -> float:
+    """That of the progression from 1 on whose `count` terms add up to `reach`; by bisection as upstream."""
+    low, high = LOW, HIGH
+    while high - low > CLOSE:
+        ratio = (low + high) / 2
+        low, high = (low, ratio) if (1 - ratio**count) / (1 - ratio) > reach else (ratio, high)
+    return ratio
+
+
+def _open_ratio(count: int, reach: Tensor) -> Tensor:
+    """The same for a size that an exported graph leaves open."""
+    low, high = (torch.full_like(reach, edge, dtype=torch.float64) for edge in (LOW, HIGH))
+    for _ in range(math.ceil(math.log2((HIGH - LOW) / CLOSE))):
+        ratio = (low + high) / 2
+        over = (1 - ratio**count) / (1 - ratio) > reach
+        low, high = torch.where(over, low, ratio), torch.where(over, ratio, high)
+    return ratio
 
 
 class PatchResample(StrEnum):

@@ -3,7 +3,8 @@
 A mark has one subject, a name or a tuple of names, and what the test holds it against:
 
 - `layout`, a layout of `vitzoo.layouts`; `policy`, `patch_policy`, a way of resampling; `promise`, one of the promises
-  of docs/sources.md by its bold words; `claim`, a row of the README's table in its own words;
+  of docs/sources.md by its bold words, and `guarantee`, one of docs/security.md; `claim`, a row of the README's table
+  in its own words;
 - `against`, in words; `tolerance`, if there is one.
 
 The tests are read, not run: a value is written out, or is a constant of the same file.
@@ -17,7 +18,7 @@ from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parents[1]
 TESTS = ROOT / "tests"
-SUBJECTS = ("layout", "policy", "patch_policy", "promise", "claim")
+SUBJECTS = ("layout", "policy", "patch_policy", "promise", "guarantee", "claim")
 WORDS = ("against", "tolerance")
 
 
@@ -48,14 +49,19 @@ def known() -> dict[str, tuple[str, ...]]:
     from vitzoo.model.resample import PatchResample
     from vitzoo.spec import Resample
 
-    page = (ROOT / "docs" / "sources.md").read_text(encoding="utf-8")
-    promises = re.findall(r"^\d+\. \*\*(.+?)\.?\*\*", page, re.MULTILINE)
     return {
         "layout": tuple(LAYOUTS),
         "policy": tuple(policy.value for policy in Resample),
         "patch_policy": tuple(policy.value for policy in PatchResample),
-        "promise": tuple(promises),
+        "promise": _promises("sources"),
+        "guarantee": _promises("security"),
     }
+
+
+def _promises(page: str) -> tuple[str, ...]:
+    """The bold words of a page's numbered promises."""
+    text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
+    return tuple(re.findall(r"^\d+\. \*\*(.+?)\.?\*\*", text, re.MULTILINE))
 
 
 def wrong_proofs(folder: Path = TESTS, names: Mapping[str, tuple[str, ...]] | None = None) -> list[str]:

@@ -144,7 +144,8 @@ def test_what_no_test_proves_is_found_and_shown(subject: str) -> None:
     """The control: the marks of one layout, policy or promise taken away."""
     name = known()[subject][-1]
     rest = [proof for proof in collect() if (proof.subject, proof.name) != (subject, name)]
-    page = {"layout": "docs/layouts.md", "promise": "docs/sources.md"}.get(subject, "docs/resampling.md")
+    pages = {"layout": "docs/layouts.md", "promise": "docs/sources.md", "guarantee": "docs/security.md"}
+    page = pages.get(subject, "docs/resampling.md")
     text = layouts_page(rest) if subject == "layout" else with_sections(Path(page), rest)
     shown = re.search(rf"^.*{re.escape(name)}.*\*\*no test\*\*.*$", text, re.MULTILINE)
     assert shown, name

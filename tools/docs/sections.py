@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from tools.house import FLOORS
@@ -45,13 +46,13 @@ def policies(page: Path, proofs: Sequence[Proof]) -> list[str]:
     return table(("resampled", "policy", "against", "tolerance", "test"), rows)
 
 
-def promises(page: Path, proofs: Sequence[Proof]) -> list[str]:
-    """The faults under which each promise is kept."""
+def promises(subject: str, page: Path, proofs: Sequence[Proof]) -> list[str]:
+    """The faults, or the attacks, under which each promise is kept."""
     rows = []
-    for number, promise in enumerate(known()["promise"], 1):
-        found = rows_of("promise", [promise], page, proofs)
+    for number, promise in enumerate(known()[subject], 1):
+        found = rows_of(subject, [promise], page, proofs)
         rows += [(f"{number}. {promise}", fault, test) for _, fault, _, test in found]
-    return table(("promise", "kept under", "test"), rows)
+    return table((subject, "kept under", "test"), rows)
 
 
 def claims(page: Path, proofs: Sequence[Proof]) -> list[str]:
@@ -81,9 +82,15 @@ def claims(page: Path, proofs: Sequence[Proof]) -> list[str]:
 SECTIONS: dict[str, Callable[[Path, Sequence[Proof]], list[str]]] = {
     "claims": claims,
     "policies": policies,
-    "promises": promises,
+    "promises": partial(promises, "promise"),
+    "guarantees": partial(promises, "guarantee"),
 }
-PAGES = {Path("README.md"): "claims", Path("docs/resampling.md"): "policies", Path("docs/sources.md"): "promises"}
+PAGES = {
+    Path("README.md"): "claims",
+    Path("docs/resampling.md"): "policies",
+    Path("docs/sources.md"): "promises",
+    Path("docs/security.md"): "guarantees",
+}
 """Pages by their path in the checkout, each with the section that it must have."""
 
 

@@ -1,6 +1,5 @@
 """From a checkpoint in one layout to a file or folder in another, tensor by tensor."""
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import count
@@ -13,6 +12,7 @@ from vitzoo.checkpoints.identify import Identified, Told, identified
 from vitzoo.checkpoints.save import Export
 from vitzoo.checkpoints.tensors import NativeTensors, dtype_of
 from vitzoo.errors import SpecError, VitzooError
+from vitzoo.files.digest import hash_file
 from vitzoo.files.read import Reading
 from vitzoo.layouts.tables import named
 from vitzoo.spec import Shape, ViTSpec
@@ -113,7 +113,7 @@ def convert(
         *(found.layout.name, export.layout.name),
         rows,
         _dropped(tensors, rows, drop),
-        {str(path): _sha256(path) for place in (found.file.path, written) for path in _files(place)},
+        {str(path): hash_file(path) for place in (found.file.path, written) for path in _files(place)},
         (*tensors.said, *found.because),
         export.differences(Path(target)),
     )
@@ -167,8 +167,3 @@ def _dropped(tensors: NativeTensors, rows: Sequence[ConvertedRow], drop: Sequenc
 
 def _files(place: Path) -> list[Path]:
     return sorted(path for path in place.iterdir() if path.is_file()) if place.is_dir() else [place]
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

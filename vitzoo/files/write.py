@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
@@ -15,8 +14,8 @@ import torch
 from torch import Tensor
 
 from vitzoo.errors import WeightsError
-from vitzoo.files.atomic import replacing, replacing_folder
-from vitzoo.files.sharded import INDEX
+from vitzoo.files.atomic import partial_file, replacing, replacing_folder, settled
+from vitzoo.files.sharded import INDEX, join
 from vitzoo.files.tensor_file import DTYPES, NUMPY_DTYPES
 from vitzoo.spec import Shape
 
@@ -70,18 +69,31 @@ def write_sharded(
     Every place in every file follows from `shapes`, so the tensors may come in any order.
     """
     shards = _shards(path.name, shapes, shard_size)
-    names, sharded = list(shards), list(shards) != [path.name]
-    if sharded and path.exists():
+    if list(shards) == [path.name]:
+        with replacing(path) as partial:
+            _fill({partial: list(shapes)}, tensors, shapes, metadata)
+        return [path]
+    if path.exists():
         raise WeightsError(f"{path} exists, and readers would take it before the shards beside it; remove it first")
     with ExitStack() as stack:
-        if sharded:  # entered first and so renamed last: there is no index before its shards
-            index = stack.enter_context(replacing(path.with_name(f"{path.name}{INDEX}")))
-            index.write_text(_index(shards, shapes), encoding="utf-8")
-            names.append(f"{path.name}{INDEX}")
-        places: dict[str, tuple[IO[bytes], int]] = {}
-        for name, keys in shards.items():
-            partial = stack.enter_context(replacing(path.with_name(name)))
-            file: IO[bytes] = stack.enter_context(partial.open("wb"))
+        before = path.with_name(f"{path.name}{INDEX}")
+        partials = {name: stack.enter_context(partial_file(path.with_name(name), before)) for name in shards}
+        _fill({partials[name]: keys for name, keys in shards.items()}, tensors, shapes, metadata)
+        where = {key: name for name, keys in shards.items() for key in keys}
+        return join(path, partials, where, sum(_nbytes(*planned) for planned in shapes.values()))
+
+
+def _fill(
+    files: Mapping[Path, list[str]],
+    tensors: Iterator[tuple[str, Tensor]],
+    shapes: Planned,
+    metadata: Mapping[str, str],
+) -> None:
+    """Write safetensors files, each with its tensors, and see them on the disk: a full one shows before renaming."""
+    places: dict[str, tuple[IO[bytes], int]] = {}
+    with ExitStack() as stack:
+        for path, keys in files.items():
+            file: IO[bytes] = stack.enter_context(path.open("wb"))
             header, starts = _header({key: shapes[key] for key in keys}, metadata)
             file.write(header)
             places |= {key: (file, start) for key, start in starts.items()}
@@ -89,10 +101,8 @@ def write_sharded(
             file, start = places[key]
             file.seek(start)
             file.write(tensor.reshape(-1).view(torch.uint8).numpy().data)
-        for file in {id(file): file for file, _ in places.values()}.values():
-            file.flush()
-            os.fsync(file.fileno())  # a full disk shows here, before the first file has its name
-    return [path.with_name(name) for name in names]
+    for path in files:
+        settled(path)
 
 
 def _header(shapes: Planned, metadata: Mapping[str, str]) -> tuple[bytes, dict[str, int]]:
@@ -128,14 +138,6 @@ def _shards(name: str, shapes: Planned, shard_size: int | None) -> Mapping[str, 
     return split.filename_to_tensors
 
 
-def _index(shards: Mapping[str, list[str]], shapes: Planned) -> str:
-    index = {
-        "metadata": {"total_size": sum(_nbytes(*planned) for planned in shapes.values())},
-        "weight_map": {key: name for name, keys in shards.items() for key in keys},
-    }
-    return json.dumps(index, indent=2, sort_keys=True) + "\n"
-
-
 def write_npz(path: Path, tensors: Iterator[tuple[str, Tensor]], shapes: Planned) -> None:
     """Write a numpy archive member by member; bfloat16 becomes a void type of two bytes, as big_vision stores it."""
     unknown = [f"'{key}' ({dtype})" for key, (_, dtype) in shapes.items() if dtype not in NUMPY_DTYPES.values()]
@@ -153,8 +155,11 @@ def write_pth(path: Path, tensors: Iterator[tuple[str, Tensor]], shapes: Planned
     """Write a state dict with torch.save. Not streamed: torch pickles all names before it writes the first tensor."""
     # Cloned, since a view would take all of the storage that it looks into along with it.
     state = OrderedDict((key, tensor.clone()) for key, tensor in _as_planned(tensors, shapes))
-    with replacing(path) as partial:
-        torch.save(OrderedDict((key, state[key]) for key in shapes), partial)
+    with replacing(path) as partial, partial.open("wb") as file:  # of a path, torch writes the name into the archive
+        try:
+            torch.save(OrderedDict((key, state[key]) for key in shapes), file)
+        except RuntimeError as error:  # torch's writer meets a full disk while it cleans up after a full disk
+            raise error.__context__ if isinstance(error.__context__, OSError) else error from None
 
 
 WRITERS: dict[str, Callable[[Path, Iterator[tuple[str, Tensor]], Planned], None]] = {

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vitzoo.files.atomic import replacing
+from vitzoo.files.digest import hash_file
 
 CHUNK = 1 << 20
 
@@ -70,12 +71,6 @@ def orphaned_records() -> list[Path]:
             return False
 
     return [record for record in (cache_folder() / "digests").glob("[!.]*.json") if not serves(record)]
-
-
-def hash_file(path: Path) -> str:
-    """The sha256 of a file, read now."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def git_blob_of(path: Path) -> str:

@@ -63,7 +63,7 @@ def check_name(name: str, place: str) -> None:
 
 def shards_of(path: Path) -> list[str]:
     """The plain names of the files that an index joins; none if the file is no index."""
-    return sorted(set(read_index(path)[0].values())) if path.name.endswith(INDEX) else []
+    return sorted(set(read_index(path).where.values())) if path.name.endswith(INDEX) else []
 
 
 def cached_file(repo: str, file: str, revision: str | None) -> Held | None:

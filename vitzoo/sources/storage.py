@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from vitzoo import registry
 from vitzoo.errors import WeightsError
 from vitzoo.files.atomic import replacing
+from vitzoo.files.digest import hash_file
 from vitzoo.registry.reference import (
     Address,
     File,
@@ -22,7 +23,7 @@ from vitzoo.registry.reference import (
     place_of,
     repository_of,
 )
-from vitzoo.sources.cache import cache_folder, hash_file, locked, orphaned_records, quarantine, recorded, url_path
+from vitzoo.sources.cache import cache_folder, locked, orphaned_records, quarantine, recorded, url_path
 from vitzoo.sources.fetch import Fetched
 from vitzoo.sources.hub_cache import commit_of, promise_by_name
 from vitzoo.sources.lock import lock_in_force, read_lock

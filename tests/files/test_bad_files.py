@@ -96,8 +96,8 @@ def test_truncated_anywhere(tmp_path: Path, suffix: str) -> None:
     content = path.read_bytes()
     for end in {*range(0, len(content), max(1, len(content) // 60)), *range(len(content) - 8, len(content))}:
         path.write_bytes(content[:end])
-        with pytest.raises(WeightsError, match=r"cannot be read as an? |it asks for [ct]"):
-            read_all(path)  # a name of the pickle that was cut off looks like one that is not allowed
+        with pytest.raises(WeightsError, match=r"cannot be read as an? "):
+            read_all(path)
 
 
 def test_places_that_hold_no_file(tmp_path: Path) -> None:

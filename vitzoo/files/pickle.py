@@ -1,23 +1,26 @@
 """Torch's own files. They are pickles, of which only what holds values and does nothing is unpickled."""
 
-import re
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from vitzoo.errors import WeightsError
-from vitzoo.files.harmless import HARMLESS
+from vitzoo.files.archive import open_archive
+from vitzoo.files.harmless import Stored
 from vitzoo.files.tensor_file import MappedFile, unreadable
+from vitzoo.files.unpickle import Bounded, Refused, Unpickler
 from vitzoo.files.unwrap import unwrapped
+
+MAGIC = 0x1950A86A20F9469CFC6C  # torch.serialization.MAGIC_NUMBER, at the beginning of files from before archives
+RECORD_HEADER = 30  # bytes before the name of a member, which end with the lengths of the name and what follows it
 
 
 class PickleFile(MappedFile):
-    """A `.pth`, `.pt` or `.bin` file, read with `weights_only=True`; old ones, which are no archives, are not mapped.
+    """A `.pth`, `.pt` or `.bin` file; old ones, which are no archives, are not mapped.
 
     `wrapper` names the entry that holds the state dict, where another than `unwrapped` takes is wanted.
     """
@@ -34,19 +37,7 @@ class PickleFile(MappedFile):
     def _map(self) -> None:
         archive = _is_torch_archive(self.path)
         self._streamed = self._streamed and archive
-        try:
-            state = _load(self.path, map_location="cpu", mmap=not self._eager) if archive else _load_old(self.path)
-        except Exception as error:  # an unpickler meets whatever stands in a file that is none of its own
-            refused = re.search(r"GLOBAL (\S*\w)\s", str(error))  # where the file breaks off there is no name
-            if refused is None:
-                raise unreadable(self.path, "a torch", error) from None
-            raise WeightsError(
-                f"{self.path} holds more than tensors and was not loaded, because that could run code: it asks for "
-                f"{refused[1]}. Where you trust the file, take its state dict out: found = torch.load(FILE, "
-                "weights_only=False), then torch.save(found.state_dict(), NEW) of a whole module, or of the entry that "
-                "holds the weights, such as torch.save(found['model'], NEW)"
-            ) from None
-        self._state, self.notes = unwrapped(state, self._wrapper, self.path)
+        self._state, self.notes = unwrapped(unpickled(self.path, self._eager), self._wrapper, self.path)
 
     def read(self, key: str) -> Tensor:
         if self._streamed:
@@ -54,46 +45,123 @@ class PickleFile(MappedFile):
         return self._state[key]
 
 
-def _load(path: Path, **how: Any) -> Any:
-    with torch.serialization.safe_globals(HARMLESS):
-        if path.suffix != ".safetensors":
-            return torch.load(path, weights_only=True, **how)
-        with path.open("rb") as file:  # torch goes by this suffix; an open file has none, and cannot be mapped
-            return torch.load(file, weights_only=True, **{**how, "mmap": None})
+def unpickled(path: Path, eager: bool = False) -> Any:
+    """What torch.save wrote, with stand-ins for all that is neither tensors nor plain values.
+
+    Raises:
+        WeightsError: a damaged file, or one that asks for code.
+    """
+    try:
+        return _of_archive(path, eager) if _is_torch_archive(path) else _of_old_file(path)
+    except Refused as refused:
+        raise WeightsError(
+            f"{path} holds more than tensors and was not loaded, because that could run code: it asks for "
+            f"{refused}. Where you trust the file, take its state dict out: found = torch.load(FILE, "
+            "weights_only=False), then torch.save(found.state_dict(), NEW) of a whole module, or of the entry that "
+            "holds the weights, such as torch.save(found['model'], NEW)"
+        ) from None
+    except WeightsError:
+        raise
+    except Exception as error:  # an unpickler meets whatever stands in a file that is none of its own
+        raise unreadable(path, "a torch", error) from None
 
 
-def _load_old(path: Path) -> Any:
-    """The content of a file from before torch wrote archives.
+def _of_archive(path: Path, eager: bool) -> Any:
+    """The content of an archive whose tensors lie in members of their own."""
+    whole = _in_memory(path) if eager else torch.UntypedStorage.from_file(str(path), False, path.stat().st_size)
+    with open_archive(path) as archive, path.open("rb") as file:
+        name = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
+        root, stored = name.removesuffix("data.pkl"), dict[str, Stored]()
+        if f"{root}byteorder" in archive.namelist() and archive.read(f"{root}byteorder") != b"little":
+            raise ValueError("its numbers are big-endian; expected little-endian")
 
-    Such a file lists which of its storages it fills, and torch believes it: what is not on the list, or lies beyond
-    the end of its storage, would show what this process had in that memory before. So torch gets memory that was
-    filled here and cannot grow, and what is still as it was filled has not been read.
+        def place(pid: Any) -> Stored:
+            _, dtype, key, _, count = pid
+            if key not in stored:
+                member = archive.getinfo(f"{root}data/{key}")
+                size = _size(dtype, count)
+                if size > member.file_size:
+                    raise ValueError(f"its record {key} has {member.file_size:,} bytes, and {size:,} are declared")
+                begin = _begin(file, member)
+                memory = whole[begin : begin + size]
+                if memory.nbytes() != size:
+                    raise ValueError(f"its record {key} reaches beyond the end of the file")
+                aligned = memory.data_ptr() % dtype.itemsize == 0
+                stored[key] = Stored(memory if aligned else memory.clone(), dtype)
+            return stored[key]
+
+        with archive.open(name) as pickled:
+            return Unpickler(Bounded(pickled), place).load()
+
+
+def _of_old_file(path: Path) -> Any:
+    """The content of a file from before torch wrote archives: five pickles, then the bytes of each storage.
 
     Raises:
         ValueError: it declares more than it could hold, or leaves some of it out.
     """
-    held: dict[int, list[np.ndarray[Any, Any]]] = {0: [], 255: []}
+    stored: dict[str, Stored] = {}
+    with path.open("rb") as file:
+        left, source = path.stat().st_size, Bounded(file)
 
-    def filled(value: int) -> Callable[[torch.UntypedStorage, str], torch.UntypedStorage]:
-        left = path.stat().st_size
-
-        def place(storage: torch.UntypedStorage, location: str) -> torch.UntypedStorage:
+        def place(pid: Any) -> Stored:
             nonlocal left
-            left -= storage.nbytes()
-            if left < 0:
-                raise ValueError("it declares more bytes of tensors than it could hold")
-            memory = np.full(storage.nbytes(), value, np.uint8)
-            held[value].append(memory)
-            return torch.from_numpy(memory).untyped_storage()
+            _, dtype, key, _, count, view = pid
+            if key not in stored:
+                size = _size(dtype, count)
+                left -= size
+                if left < 0:
+                    raise ValueError("it declares more bytes of tensors than it could hold")
+                stored[key] = Stored(torch.empty(size, dtype=torch.uint8).untyped_storage(), dtype)
+            if view is None:
+                return stored[key]
+            _, begin, count = view
+            begin, size = _size(dtype, begin), _size(dtype, count)
+            return Stored(stored[key].memory[begin : begin + size], dtype)
 
-        return place
-
-    state = _load(path, map_location=filled(0))
-    if not all(memory.any() for memory in held[0]):
-        _load(path, map_location=filled(255))
-        if not all(map(np.array_equal, held[0], held[255])):
+        if Unpickler(source).load() != MAGIC:
+            raise ValueError("it does not begin as a file of torch's does")
+        _, about = Unpickler(source).load(), Unpickler(source).load()
+        if about["little_endian"] is not True:
+            raise ValueError("its numbers are big-endian; expected little-endian")
+        state, listed = Unpickler(source, place).load(), Unpickler(source).load()
+        if set(listed) != stored.keys():
             raise ValueError("it leaves out bytes of tensors that it declares")
+        for key in listed:
+            _fill(file, stored[key])
     return state
+
+
+def _fill(file: IO[bytes], stored: Stored) -> None:
+    count = int.from_bytes(file.read(8), "little")
+    memory = torch.empty(0, dtype=torch.uint8).set_(stored.memory)
+    if count * stored.dtype.itemsize != len(memory) or file.readinto(memory.numpy()) != len(memory):  # type: ignore[attr-defined]
+        raise ValueError("a tensor's bytes are not as many as it declares")
+
+
+def _size(dtype: Any, count: Any) -> int:
+    """Bytes of so many elements."""
+    if not isinstance(dtype, torch.dtype) or not isinstance(count, int) or count < 0:
+        raise ValueError("it declares a tensor of no size")
+    return count * dtype.itemsize
+
+
+def _begin(file: IO[bytes], member: zipfile.ZipInfo) -> int:
+    """Where the bytes of a member begin, by the header in front of it."""
+    file.seek(member.header_offset)
+    head = file.read(RECORD_HEADER)
+    if len(head) < RECORD_HEADER or not head.startswith(b"PK\3\4"):
+        raise ValueError(f"its record {member.filename} is not where its directory says")
+    return member.header_offset + RECORD_HEADER + sum(int.from_bytes(head[n : n + 2], "little") for n in (26, 28))
+
+
+def _in_memory(path: Path) -> torch.UntypedStorage:
+    memory = torch.empty(path.stat().st_size, dtype=torch.uint8)
+    with path.open("rb", buffering=0) as file:
+        view, done = memoryview(memory.numpy()), 0  # type: ignore[arg-type]
+        while count := file.readinto(view[done:]):
+            done += count
+    return memory.untyped_storage()
 
 
 def _is_torch_archive(path: Path) -> bool:
@@ -102,7 +170,7 @@ def _is_torch_archive(path: Path) -> bool:
         with path.open("rb") as file:
             if file.read(4) != b"PK\x03\x04":
                 return False
-        with zipfile.ZipFile(path) as archive:
+        with open_archive(path) as archive:
             members = archive.infolist()
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise unreadable(path, "a torch", error) from None

@@ -18,7 +18,8 @@ from vitzoo.spec import Shape
 
 INDEX = ".index.json"
 LARGEST_INDEX = 16 << 20  # bytes; a ViT of a thousand blocks has an index of two
-TRIES = 20  # in a row that an index is replaced while its shards are opened
+TRIES = 3  # in a row with the same outcome: then nobody is writing
+MOST_TRIES = 100
 DIGITS = 16  # of a shard's digest that its name has
 
 
@@ -44,16 +45,7 @@ class ShardedFile:
 
     def __init__(self, path: Path, open_shard: Callable[[Path], TensorFile]) -> None:
         self.path = path
-        for _ in range(TRIES):
-            index = read_index(path)
-            try:
-                self._shards = _opened(path, index, open_shard)
-                break
-            except WeightsError:
-                if read_index(path) == index:  # else another model was saved in its place meanwhile
-                    raise
-        else:
-            raise WeightsError(f"{path} is replaced again and again while it is read; wait until nothing writes it")
+        index, self._shards = _settled(path, open_shard)
         shards = self._shards.values()
         self._where = index.where
         self.metadata: Mapping[str, str] = {key: text for shard in shards for key, text in shard.metadata.items()}
@@ -71,6 +63,19 @@ class ShardedFile:
 
     def read(self, key: str) -> Tensor:
         return self._shards[self._where[key]].read(key)
+
+
+def _settled(path: Path, open_shard: Callable[[Path], TensorFile]) -> tuple[Index, dict[str, TensorFile]]:
+    """An index and its shards, open. What is wrong again and again is wrong; else another model was saved meanwhile."""
+    wrong: list[str] = []
+    while True:
+        index = read_index(path)
+        try:
+            return index, _opened(path, index, open_shard)
+        except WeightsError as error:
+            wrong.append(str(error))
+            if wrong[-TRIES:] == [str(error)] * TRIES or len(wrong) > MOST_TRIES:
+                raise
 
 
 def _opened(path: Path, index: Index, open_shard: Callable[[Path], TensorFile]) -> dict[str, TensorFile]:

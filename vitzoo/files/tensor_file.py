@@ -97,7 +97,10 @@ class MappedFile(ABC):
         """Open the file; called again, open it anew."""
 
     def _stat(self) -> tuple[int, int, int]:
-        found = self.path.stat()
+        try:
+            found = self.path.stat()
+        except OSError as error:  # it was removed or replaced meanwhile
+            raise unreadable(self.path, "a weights", error) from None
         return found.st_size, found.st_ino, found.st_mtime_ns
 
     def __len__(self) -> int:

@@ -1,6 +1,7 @@
 """The state dict inside what a training program saved: which entry is taken, and what is left."""
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ WRAPPERS = (
 # What never holds weights, though tensors stand in it, by how the names begin.
 NO_WEIGHTS = ("opt", "lr_sched", "sched", "scaler", "amp", "loss_scaler", "grad_scaler", "callbacks", "loops", "rng")
 DEEPEST = 4
+MOST_CHOICES = 100  # that are listed for who names a wrapper which is not there
 
 
 def unwrapped(state: object, wrapper: str | None, path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
@@ -72,7 +74,7 @@ def _taken(state: dict[Any, Any], wrapper: str | None, path: Path) -> str | None
     """The name of the entry that holds the weights; None where it is the mapping itself, or there is none."""
     if wrapper is not None:
         if not isinstance(_entry(state, wrapper), dict):
-            found = list(_inside(state))
+            found = list(islice(_inside(state), MOST_CHOICES))
             there = f"; choose one of {some(found)}" if found else ""
             raise WeightsError(f"{path} has no state dict named '{wrapper}'; it holds {some(state)}{there}")
         return wrapper
@@ -97,22 +99,29 @@ def _entry(state: Mapping[Any, Any], name: str) -> Any:
 
 def _inside(state: Mapping[Any, Any], depth: int = DEEPEST) -> Iterator[str]:
     """The entries that hold state dicts, at most so deep, as `wrapper` names them."""
+    seen: dict[tuple[int, int], int] = {}
     for key, value in state.items():
         if not isinstance(key, str) or not isinstance(value, dict) or key.startswith(NO_WEIGHTS):
             continue
-        if _tensors(value):
+        if _tensors(value, DEEPEST, seen):
             yield key
-        if depth > 1:
-            yield from (f"{key}.{name}" for name in _inside(value, depth - 1))
+            if depth > 1:
+                yield from (f"{key}.{name}" for name in _inside(value, depth - 1))
 
 
-def _tensors(state: Mapping[Any, Any], depth: int = DEEPEST) -> int:
-    """How many tensors stand in a mapping, or in mappings in it, under names alone."""
-    if not all(isinstance(key, str) for key in state):
-        return 0
-    within = [value for key, value in state.items() if isinstance(value, dict) and not key.startswith(NO_WEIGHTS)]
-    own = sum(isinstance(value, Tensor) for value in state.values())
-    return own + (sum(_tensors(value, depth - 1) for value in within) if depth > 1 else 0)
+def _tensors(state: Mapping[Any, Any], depth: int = DEEPEST, seen: dict[tuple[int, int], int] | None = None) -> int:
+    """How many tensors stand in a mapping, or in mappings in it, under names alone.
+
+    What was counted is in `seen`: a mapping may stand in another a thousand times, and that one in a third.
+    """
+    seen = {} if seen is None else seen
+    if (id(state), depth) not in seen:
+        inside = state.items() if all(isinstance(key, str) for key in state) else ()
+        within = [value for key, value in inside if isinstance(value, dict) and not key.startswith(NO_WEIGHTS)]
+        own = sum(isinstance(value, Tensor) for _, value in inside)
+        deeper = sum(_tensors(value, depth - 1, seen) for value in within) if depth > 1 else 0
+        seen[id(state), depth] = own + deeper
+    return seen[id(state), depth]
 
 
 def _all_tensors(state: Mapping[Any, Any]) -> bool:
@@ -123,6 +132,7 @@ def _check_plain(state: Mapping[str, Tensor], path: Path) -> None:
     most = path.stat().st_size
     for key, tensor in state.items():
         if tensor.layout is not strided or tensor.device.type != "cpu" or tensor.is_quantized:
-            raise WeightsError(f"{path}: '{key}' is {tensor.layout} on {tensor.device}; expected plain tensors")
+            kind = "sparse, quantised, nested or without values"
+            raise WeightsError(f"{path}: '{key}' is no plain tensor ({kind}); expected plain tensors")
         if tensor.numel() * tensor.itemsize > most:
             raise WeightsError(f"{path}: '{key}' declares {list(tensor.shape)}, more than the file could hold")

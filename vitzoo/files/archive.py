@@ -1,0 +1,22 @@
+"""Zip archives, opened after a look at how much their directory holds."""
+
+import os
+import zipfile
+from pathlib import Path
+
+LARGEST_DIRECTORY = 16 << 20  # bytes; Python takes ten times as much memory for it
+_END, _END_64 = b"PK\5\6", b"PK\6\6"  # of the directory (PKWARE's APPNOTE.TXT, 4.3.14 and 4.3.16)
+_TAIL = 1 << 17  # bytes from the end of a file in which both of them stand
+
+
+def open_archive(path: Path) -> zipfile.ZipFile:
+    """Raises: ValueError, OSError, zipfile.BadZipFile: no archive, or one with a directory too large to be read."""
+    with path.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
+        tail = file.read(_TAIL)
+    for mark, start, end in ((_END, 12, 16), (_END_64, 40, 48)):
+        place = tail.rfind(mark)
+        size = int.from_bytes(tail[place + start : place + end], "little") if place >= 0 else 0
+        if size > LARGEST_DIRECTORY and size != 0xFFFFFFFF:  # which says that the other record has it
+            raise ValueError(f"its directory has {size:,} bytes, more than {LARGEST_DIRECTORY:,}")
+    return zipfile.ZipFile(path)

@@ -3,8 +3,20 @@
 Each message says what was expected, what was found and what to do next.
 """
 
+import reprlib
 from collections.abc import Mapping
 from typing import NamedTuple, Self
+
+LONGEST_VALUE = 200
+_shortener = reprlib.Repr()
+_shortener.maxstring = _shortener.maxother = _shortener.maxlong = 80
+_shortener.maxlevel, _shortener.maxlist, _shortener.maxtuple, _shortener.maxdict = 3, 8, 8, 8
+
+
+def shown(value: object) -> str:
+    """A value as a message has it: cut, since who made the file chose its length."""
+    text = _shortener.repr(value)
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."
 
 
 class Argument(NamedTuple):

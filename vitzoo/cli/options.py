@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vitzoo.errors import SpecError
+from vitzoo.small_files import read_small_text
 
 if TYPE_CHECKING:
     import torch
@@ -185,7 +186,7 @@ def usable_device(name: str) -> "torch.device":
 def class_names(path: Path) -> tuple[str, ...]:
     """The lines of a text file."""
     try:
-        return tuple(path.read_text(encoding="utf-8").splitlines())
+        return tuple(read_small_text(path).splitlines())
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"the labels in {path} cannot be read: {error}") from None
 

@@ -8,6 +8,7 @@ import typer
 
 from vitzoo.cli.options import ModelArgument, WrittenLayout
 from vitzoo.errors import SpecError
+from vitzoo.small_files import read_small
 
 
 def push(
@@ -49,8 +50,8 @@ def push(
 
 def _read(path: Path) -> Any:
     try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+        found = json.loads(read_small(path))
+    except (OSError, ValueError, RecursionError) as error:
         raise SpecError(f"the results in {path} cannot be read: {error}") from None
     if not isinstance(found, dict) and not (isinstance(found, list) and all(isinstance(one, dict) for one in found)):
         raise SpecError(f"{path}: expected an object, or a list of objects, with 'dataset' and 'metrics'")

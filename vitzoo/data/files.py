@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from vitzoo.data.pictures import SPLITS, SUFFIXES, WHOLE, Pictures, Skipped, file_digest, reading_errors
+from vitzoo.data.pictures import SPLITS, SUFFIXES, WHOLE, Pictures, Skipped, file_digest, plain_member, reading_errors
 from vitzoo.errors import DataError
 
 
@@ -94,7 +94,12 @@ def _on_disk(root: Path) -> tuple[dict[PurePosixPath, int], str]:
     """The folders at the ends of a tree and how many pictures each holds, with a digest of all names, sizes, times."""
     counts: dict[PurePosixPath, int] = {}
     digest = hashlib.sha256(str(root.resolve()).encode())
+    seen: set[tuple[int, int]] = set()
     for folder, below, files in os.walk(root, followlinks=True):
+        found = Path(folder).stat()
+        if (found.st_dev, found.st_ino) in seen:
+            raise DataError(f"{folder}: a link leads to a folder that is there already; remove the link")
+        seen.add((found.st_dev, found.st_ino))
         below.sort()
         inner = PurePosixPath(Path(folder).relative_to(root).as_posix())
         if _is_hidden(inner):
@@ -113,7 +118,7 @@ def _archived(path: Path) -> tuple[dict[PurePosixPath, int], str]:
     """The same of a tar file, whose own size and time are enough for the digest."""
     counts: dict[PurePosixPath, int] = {}
     with tarfile.open(path, "r:") as archive:
-        for member in archive:
+        for member in map(plain_member, archive):
             inner = PurePosixPath(member.name)
             if member.isdir():
                 counts.setdefault(inner, 0)

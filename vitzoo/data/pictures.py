@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from vitzoo.errors import DataError
+from vitzoo.errors import DataError, shown
 from vitzoo.extras import advice
 from vitzoo.images.bands import load_bands
 from vitzoo.images.load import MODES, Pixels, load_image
@@ -30,6 +30,9 @@ SPLITS = {
 
 WHOLE = "all"
 """The split of data that has none."""
+
+
+LARGEST_MEMBER = 2 << 30  # bytes of one picture
 
 
 class Skipped(NamedTuple):
@@ -104,6 +107,14 @@ def reading_errors(where: str, needs: str | None = None) -> Iterator[None]:
         raise DataError(
             f"{where}: cannot be read: {reason}; check that it is complete and has the expected structure"
         ) from None
+
+
+def plain_member(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    """A member of an archive that has the bytes it says; a ValueError for one of holes, which may have any size."""
+    if member.issparse() or member.size > LARGEST_MEMBER:
+        what = "of holes" if member.issparse() else f"of {member.size:,} bytes"
+        raise ValueError(f"{shown(member.name)} is {what}; pack the pictures as they are")
+    return member
 
 
 def file_digest(paths: Sequence[Path]) -> str:

@@ -4,20 +4,37 @@ timm's ReaderWds says which shards a split has, but gives them as a stream, shuf
 it could not decode. A stream cannot be counted, split by class, or go on where a killed run stopped.
 """
 
-import json
 import os
+import re
 import tarfile
 from collections import defaultdict
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
+from pydantic import BaseModel
 
-from vitzoo.data.pictures import SPLITS, SUFFIXES, WHOLE, Pictures, file_digest, reading_errors
-from vitzoo.errors import DataError
+from vitzoo.data.pictures import SPLITS, SUFFIXES, WHOLE, Pictures, file_digest, plain_member, reading_errors
+from vitzoo.errors import DataError, shown
+from vitzoo.small_files import read_small, read_small_text
 
 CLASS_NAMES = "classnames.txt"
+MOST_SHARDS = 100_000
+LONGEST_CLASS = 20  # digits
+
+
+class Split(BaseModel):
+    """One split in `_info.json`, of which nothing else is used."""
+
+    filenames: tuple[str, ...]
+
+
+class Info(BaseModel):
+    """`_info.json` beside shards, as timm's readers write it."""
+
+    splits: dict[str, Split]
 
 
 class ShardReader:
@@ -47,7 +64,7 @@ def open_shards(name: str) -> dict[str, Pictures]:
         folder = path if path.is_dir() else path.parent
         shards = {split: found for split, found in _shards(path).items() if found}
         names = folder / CLASS_NAMES
-        known = tuple(names.read_text(encoding="utf-8").splitlines()) if names.exists() else None
+        known = tuple(read_small_text(names).splitlines()) if names.exists() else None
         opened = {split: _index(folder, found) for split, found in shards.items()}
     most = max((target for reader, _ in opened.values() for target in reader.targets), default=-1)
     if most < 0:
@@ -71,22 +88,36 @@ def open_shards(name: str) -> dict[str, Pictures]:
 
 def _shards(path: Path) -> dict[str, list[Path]]:
     """The files of each split."""
-    from timm.data.readers import create_reader
-
-    def resolved(root: Path, split: str) -> list[Path]:
-        reader: Any = create_reader("wds/", str(root), split=split)
-        return [root / file for file in reader.split_info.filenames]
-
     if not path.is_dir():
-        return {WHOLE: resolved(path.parent, path.name)}
+        return {WHOLE: _below(path.parent, _expanded(path.name))}
     for info in (path / "_info.json", path / "info.json"):
         if info.exists():
-            splits = json.loads(info.read_text(encoding="utf-8"))["splits"]
-            return {SPLITS.get(split, split): resolved(path, split) for split in splits}
+            splits = Info.model_validate_json(read_small(info)).splits
+            return {SPLITS.get(name, name): _below(path, split.filenames) for name, split in splits.items()}
     found: dict[str, list[Path]] = defaultdict(list)
     for file in sorted(path.glob("*.tar")):
         found[SPLITS.get(file.name.replace("_", "-").split("-")[0].lower(), WHOLE)].append(file)
     return found
+
+
+def _below(folder: Path, names: Sequence[str]) -> list[Path]:
+    """Files in a folder. webdataset would take a name for an address, or for a command that is run."""
+    for name in names:
+        if not re.fullmatch(r"[^/\\:|]+\.tar", name):
+            raise DataError(f"wds/{folder}: expected the plain names of .tar files in the folder, found {shown(name)}")
+    return [folder / name for name in names]
+
+
+def _expanded(pattern: str) -> list[str]:
+    """`train-{000..009}.tar` is ten names; `{a,b}` two."""
+    match = re.search(r"\{(?:(\d{1,9})\.\.(\d{1,9})|([^{}]+))\}", pattern)
+    if match is None:
+        return [pattern]
+    first, last, listed = match.groups()
+    if listed is None and int(last) - int(first) >= MOST_SHARDS:
+        raise DataError(f"{pattern}: more than {MOST_SHARDS:,} shards")
+    found = [f"{n:0{len(first)}}" for n in range(int(first), int(last) + 1)] if listed is None else listed.split(",")
+    return [rest for one in found for rest in _expanded(pattern[: match.start()] + one + pattern[match.end() :])]
 
 
 def _index(folder: Path, shards: list[Path]) -> tuple[ShardReader, list[str]]:
@@ -96,14 +127,14 @@ def _index(folder: Path, shards: list[Path]) -> tuple[ShardReader, list[str]]:
         pictures: dict[str, tarfile.TarInfo] = {}
         classes: dict[str, int] = {}
         with tarfile.open(shard, "r:") as archive:
-            for member in archive:
+            for member in map(plain_member, archive):
                 above, base = os.path.split(member.name)
                 key, _, extension = base.partition(".")
                 key = os.path.join(above, key)  # noqa: PTH118 (a name in an archive, not a path)
                 if f".{extension}".lower() in SUFFIXES:
                     pictures[key] = member
                 elif extension == "cls" and (file := archive.extractfile(member)):
-                    classes[key] = int(file.read())
+                    classes[key] = int(file.read(LONGEST_CLASS))
         if bare := [key for key in pictures if key not in classes]:
             raise DataError(f"{shard}: the picture '{bare[0]}' has no .cls beside it; expected its class number there")
         places += [(shard, member) for member in pictures.values()]

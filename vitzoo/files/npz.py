@@ -1,6 +1,8 @@
 """Numpy archives."""
 
 import math
+import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -10,12 +12,29 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vitzoo.files.archive import open_archive
 from vitzoo.files.tensor_file import NUMPY_DTYPES, unreadable
 from vitzoo.spec import Shape
 
 DEFLATE_MOST = 1032  # no deflated byte stands for more (zlib's technical notes)
 ARCHIVE_MOST = 100  # times its size an archive may unpack to, from `ARCHIVE_FREE` bytes on
 ARCHIVE_FREE = 256 << 20
+# What zipfile and numpy raise; a header is read as Python.
+DAMAGED = (
+    ValueError,
+    OSError,
+    EOFError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    MemoryError,
+    tokenize.TokenError,
+    struct.error,
+    zlib.error,
+    zipfile.BadZipFile,
+)
 
 
 class NpzFile:
@@ -31,12 +50,12 @@ class NpzFile:
     def __init__(self, path: Path, streamed: bool = False, eager: bool = False) -> None:
         self.path = path  # read member by member whatever is asked for: an archive cannot be mapped
         try:
-            self._zip = zipfile.ZipFile(path)
+            self._zip = open_archive(path)
             members = self._zip.infolist()
             self._bytes = path.stat().st_size
             self._check_sizes(members)
             headers = {member.filename.removesuffix(".npy"): self._header(member) for member in members}
-        except (ValueError, OSError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
+        except DAMAGED as error:
             raise unreadable(path, "an npz", error) from None
         self.shapes = {key: shape for key, (shape, _) in headers.items()}
         self.dtypes = {key: dtype for key, (_, dtype) in headers.items()}
@@ -82,7 +101,7 @@ class NpzFile:
         try:
             with self._zip.open(f"{key}.npy") as file:
                 array = np.lib.format.read_array(file, allow_pickle=False)
-        except (ValueError, OSError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
+        except DAMAGED as error:
             raise unreadable(self.path, "an npz", error) from None
         if self.dtypes[key] is torch.bfloat16:
             return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16).contiguous()

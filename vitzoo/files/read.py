@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from vitzoo.errors import WeightsError
+from vitzoo.files.archive import open_archive
 from vitzoo.files.npz import NpzFile
 from vitzoo.files.pickle import PickleFile
 from vitzoo.files.safetensors import SafetensorsFile
@@ -36,6 +37,7 @@ READERS: dict[str, Callable[[Path, bool, bool], TensorFile]] = {
     ".bin": PickleFile,
 }
 """By suffix: what is written under it, and what a file should have been that cannot be read."""
+MOST_TENSORS = 100_000  # the largest published ViT has a thousand, with the state of its optimiser a few
 SHARDED = (".safetensors", ".bin")
 
 
@@ -94,6 +96,8 @@ def open_tensors(
         found = PickleFile(path, streamed, eager, wrapper) if reader is PickleFile else reader(path, streamed, eager)
     if wrapper is not None and reader is not PickleFile:
         raise WeightsError(f"{path.name} has no wrapper '{wrapper}': only files that torch wrote have wrappers")
+    if len(found.shapes) > MOST_TENSORS:
+        raise WeightsError(f"{path} holds {len(found.shapes):,} tensors; no model has more than {MOST_TENSORS:,}")
     left = left_out(found.shapes, drop, str(path))
     return PartOfFile(found, left) if left else found
 
@@ -141,7 +145,7 @@ def _by_content(path: Path) -> Callable[[Path, bool, bool], TensorFile] | None:
         with path.open("rb") as file:
             head = file.read(16)
         if head.startswith(b"PK\x03\x04"):
-            with zipfile.ZipFile(path) as archive:
+            with open_archive(path) as archive:
                 names = archive.namelist()
             if any(name.endswith("/data.pkl") for name in names):
                 return PickleFile

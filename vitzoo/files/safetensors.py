@@ -14,6 +14,8 @@ from vitzoo.errors import WeightsError
 from vitzoo.files.tensor_file import DTYPES, MappedFile, unreadable
 from vitzoo.spec import Shape
 
+LARGEST_HEADER = 32 << 20  # bytes; a hundred thousand tensors have half of it
+
 
 class SafetensorsFile(MappedFile):
     """A safetensors file."""
@@ -29,6 +31,10 @@ class SafetensorsFile(MappedFile):
 
     def _map(self) -> None:
         try:
+            with self.path.open("rb") as file:
+                size = int.from_bytes(file.read(8), "little")
+            if size > LARGEST_HEADER:
+                raise OSError(f"header too large: {size:,} bytes; expected at most {LARGEST_HEADER:,}")
             self._file: Any = safe_open(self.path, framework="pt")
         except (SafetensorError, OSError) as error:
             raise unreadable(self.path, "a safetensors", error) from None

@@ -14,10 +14,10 @@ from vitzoo.errors import WeightsError
 from vitzoo.files.atomic import alone, replacing
 from vitzoo.files.digest import hash_file
 from vitzoo.files.tensor_file import TensorFile, some, unreadable
+from vitzoo.small_files import read_small
 from vitzoo.spec import Shape
 
 INDEX = ".index.json"
-LARGEST_INDEX = 16 << 20  # bytes; a ViT of a thousand blocks has an index of two
 TRIES = 3  # in a row with the same outcome: then nobody is writing
 MOST_TRIES = 100
 DIGITS = 16  # of a shard's digest that its name has
@@ -113,9 +113,7 @@ def _check_digest(path: Path, shard: Path, expected: str) -> None:
 def read_index(path: Path) -> Index:
     """Raises: WeightsError: no index, or one that names files elsewhere."""
     try:
-        if path.stat().st_size > LARGEST_INDEX:
-            raise ValueError(f"an index of more than {LARGEST_INDEX:,} bytes")
-        index = json.loads(path.read_bytes())
+        index = json.loads(read_small(path))
         where, about = index["weight_map"], index.get("metadata") or {}
         total, digests = about.get("total_size"), about.get("sha256") or {}
         if not where or not all(isinstance(name, str) for name in where.values()):

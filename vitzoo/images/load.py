@@ -3,6 +3,10 @@
 import os
 import struct
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
@@ -53,6 +57,45 @@ DAMAGED = (
 )
 
 
+# The formats of photographs, and of no other. Pillow would hand EPS to a program, and reads two dozen formats besides
+# whose decoders hardly anybody looks at; what a file is called makes no difference to it.
+FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
+
+
+MOST_PIXELS = 160_000_000  # the largest sensors of cameras have 150 million
+STRIP = 1 << 20  # pixels of a 16-bit picture that are in memory in another form at a time
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    """Those that this Pillow has."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+@contextmanager
+def opened(source: str | os.PathLike[str] | IO[bytes], name: str) -> Iterator[Image.Image]:
+    """A picture file of one of `FORMATS`, whose pixels are not read yet.
+
+    Raises:
+        ImageError: more pixels than `MOST_PIXELS`, or a device or pipe.
+        OSError, and the rest of `DAMAGED`: what Pillow raises.
+    """
+    path = Path(source) if isinstance(source, str | os.PathLike) else None
+    if path is not None and path.exists() and not path.is_file():
+        what = "folder; give the files in it" if path.is_dir() else "device or pipe; copy what it gives to a file"
+        raise ImageError(f"{name}: expected a picture file, found a {what}") from None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit here is `MOST_PIXELS`
+        picture = Image.open(source, formats=_formats())
+    with picture:
+        if picture.width * picture.height > MOST_PIXELS:
+            raise ImageError(
+                f"{name}: {picture.width} x {picture.height} pixels; expected at most {MOST_PIXELS:,}: scale it down"
+            )
+        yield picture
+
+
 def load_image(source: Image.Image | str | os.PathLike[str] | IO[bytes], in_chans: int = 3) -> Image.Image:
     """A picture or a picture file, upright, in 8 bit, without metadata: mode RGB, or L (luminance) if `in_chans` is 1.
 
@@ -74,15 +117,13 @@ def load_image(source: Image.Image | str | os.PathLike[str] | IO[bytes], in_chan
     try:
         if isinstance(source, Image.Image):
             return _convert(source, MODES[in_chans], name)
-        with Image.open(source) as picture:
+        with opened(source, name) as picture:
             return _convert(picture, MODES[in_chans], name)
     except FileNotFoundError:
         raise ImageError(f"{name}: there is no such file; check the path") from None
-    except IsADirectoryError:
-        raise ImageError(f"{name}: expected a picture file, found a folder; give the files in it") from None
     except UnidentifiedImageError:
         raise ImageError(
-            f"{name}: expected JPEG, PNG, WebP or another format that Pillow reads, found something else; "
+            f"{name}: expected JPEG, PNG, WebP or another format of photographs, found something else; "
             "check that the file is whole and is a picture"
         ) from None
     except DAMAGED as error:
@@ -122,12 +163,16 @@ def _to_8_bit(picture: Image.Image, name: str) -> Image.Image:
     """A grey picture of mode I or I;16 scaled to mode L; 12-bit TIFF, which Pillow leaves in 0..4095, included."""
     bits = getattr(picture, "tag_v2", {}).get(BITS_PER_SAMPLE, (16,))[0]
     top = 2 ** min(bits, 16) - 1
-    values = np.asarray(picture).astype(np.int64)
-    if values.min() < 0 or values.max() > top:
-        raise ImageError(
-            f"{name}: expected grey values in 0..{top}, found {values.min()}..{values.max()}; give floats in 0..1"
-        )
-    return Image.fromarray(((values * 255 + top // 2) // top).astype(np.uint8))
+    scaled = ((np.arange(top + 1, dtype=np.int64) * 255 + top // 2) // top).astype(np.uint8)
+    pixels, rows = np.empty((picture.height, picture.width), dtype=np.uint8), max(1, STRIP // picture.width)
+    for row in range(0, picture.height, rows):
+        values = np.asarray(picture.crop((0, row, picture.width, min(row + rows, picture.height))))
+        if values.min() < 0 or values.max() > top:
+            raise ImageError(
+                f"{name}: expected grey values in 0..{top}, found {values.min()}..{values.max()}; give floats in 0..1"
+            )
+        pixels[row : row + rows] = scaled[values]
+    return Image.fromarray(pixels)
 
 
 def _describe(image: object) -> str:

@@ -15,6 +15,7 @@ from vitzoo.layouts.timm import config as timm_config
 from vitzoo.layouts.timm import pictures as timm_pictures
 from vitzoo.layouts.timm import tables as timm
 from vitzoo.registry import class_names
+from vitzoo.small_files import read_small
 from vitzoo.spec import About, ViTSpec
 
 
@@ -109,10 +110,10 @@ def companions(layout: str, spec: ViTSpec, about: About) -> dict[str, dict[str, 
 
 def _json(path: Path) -> dict[str, Any] | None:
     try:
-        data = json.loads(path.read_bytes())
+        data = json.loads(read_small(path))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise WeightsError(f"{path} beside the checkpoint cannot be read: {error}; mend it or move it away") from None
     if not isinstance(data, dict):
         raise WeightsError(f"{path} beside the checkpoint holds no JSON object; mend it or move it away")

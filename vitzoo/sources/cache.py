@@ -18,8 +18,10 @@ from pathlib import Path
 
 from vitzoo.files.atomic import replacing
 from vitzoo.files.digest import hash_file
+from vitzoo.small_files import read_small
 
 CHUNK = 1 << 20
+RECORD = 1 << 14  # bytes of the record of a digest
 
 
 def cache_folder() -> Path:
@@ -53,7 +55,7 @@ def recorded(path: Path) -> str | None:
     real = path.resolve()
     stamp = _stamp(real)
     try:
-        known = json.loads(_record(real).read_bytes())
+        known = json.loads(read_small(_record(real), RECORD))
         if known["stamp"] == stamp and re.fullmatch("[0-9a-f]{64}", known["sha256"]):
             return str(known["sha256"])
     except (OSError, ValueError, LookupError, TypeError):
@@ -66,7 +68,7 @@ def orphaned_records() -> list[Path]:
 
     def serves(record: Path) -> bool:
         try:
-            return Path(json.loads(record.read_bytes())["path"]).exists()
+            return Path(json.loads(read_small(record, RECORD))["path"]).exists()
         except (OSError, ValueError, LookupError, TypeError):
             return False
 

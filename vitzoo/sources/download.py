@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from vitzoo.errors import WeightsError
 from vitzoo.registry.reference import public
+from vitzoo.small_files import read_small_text
 from vitzoo.sources.cache import locked, url_path
 from vitzoo.sources.failures import (
     PASSING,
@@ -81,7 +82,7 @@ def _stream(url: str, partial: Path, promise: Promise) -> None:
     headers = {"Accept-Encoding": "identity"}  # the length is that of the file, and a range is a part of it
     have = partial.stat().st_size if partial.is_file() and _validator(partial).is_file() else 0
     if have:
-        headers |= {"Range": f"bytes={have}-", "If-Range": _validator(partial).read_text(encoding="utf-8")}
+        headers |= {"Range": f"bytes={have}-", "If-Range": read_small_text(_validator(partial), 1 << 12)}
     timeout = httpx2.Timeout(constants.HF_HUB_DOWNLOAD_TIMEOUT)
     with (
         httpx2.Client(follow_redirects=True, max_redirects=10, timeout=timeout) as client,

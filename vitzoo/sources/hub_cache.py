@@ -12,6 +12,7 @@ from vitzoo.errors import WeightsError
 from vitzoo.files.atomic import replacing
 from vitzoo.files.sharded import INDEX, read_index
 from vitzoo.registry.reference import address
+from vitzoo.small_files import read_small_text
 from vitzoo.sources.failures import Mismatch, NotCached, explained
 from vitzoo.sources.promise import Held, Promise
 
@@ -88,8 +89,8 @@ def commit_of(repo: str, revision: str | None) -> str | None:
     if revision is not None and COMMIT.fullmatch(revision):
         return revision
     try:
-        text = (_repo_folder(repo) / "refs" / (revision or "main")).read_text(encoding="utf-8").strip()
-    except (FileNotFoundError, *NO_PLACE):
+        text = read_small_text(_repo_folder(repo) / "refs" / (revision or "main"), 100).strip()
+    except (OSError, ValueError):  # none, or none that a hub would write: the hub is asked
         return None
     return text if COMMIT.fullmatch(text) else None
 

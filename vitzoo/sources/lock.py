@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError
 
 from vitzoo.errors import WeightsError
 from vitzoo.files.atomic import replacing
+from vitzoo.small_files import read_small
 from vitzoo.sources.promise import Promise
 from vitzoo.spec import Frozen
 
@@ -48,18 +49,22 @@ class Lock(Frozen):
 
 
 def lock_in_force() -> Path | None:
-    """The file that `$VITZOO_LOCK` names, else `vitzoo.lock` in the working directory; an empty variable means none."""
+    """The file that `$VITZOO_LOCK` names, else the nearest `vitzoo.lock` in the working directory or above it.
+
+    An empty variable means none. Whatever has that name is in force, and what is no lock is an error when it is read.
+    """
     named = os.environ.get(ENVIRONMENT)
     if named is not None:
         return Path(named) if named else None
-    here = Path(NAME)
-    return here if here.is_file() else None
+    here = Path.cwd()
+    found = next((one for folder in (here, *here.parents) if os.path.lexists(one := folder / NAME)), None)
+    return Path(NAME) if found == here / NAME else found
 
 
 def read_lock(path: Path) -> Lock:
     """Raises: WeightsError: the file is not there, or is no lock file."""
     try:
-        return Lock.model_validate_json(path.read_bytes())
+        return Lock.model_validate_json(read_small(path))
     except OSError as error:
         raise WeightsError(
             f"the lock file {path} cannot be read: {error.strerror}; write it with `vitzoo pin`"

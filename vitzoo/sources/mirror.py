@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
 from vitzoo.errors import WeightsError
+from vitzoo.small_files import read_small_text
 from vitzoo.sources.failures import Mismatch
 from vitzoo.sources.hub_cache import check_name
 from vitzoo.sources.promise import Held, Promise
@@ -78,7 +79,7 @@ def mirrored(folder: Path, place: str, promise: Promise) -> Held | None:
 def sums(folder: Path) -> dict[str, str]:
     """From a file's place in the mirror to its digest."""
     try:
-        lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
+        lines = read_small_text(folder / SUMS).splitlines()
     except FileNotFoundError:
         return {}
     pairs = (line.split(maxsplit=1) for line in lines if line.strip())

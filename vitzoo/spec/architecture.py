@@ -10,14 +10,12 @@ from typing import Annotated, Any, Self
 
 from pydantic import (
     Field,
-    NonNegativeInt,
     PositiveFloat,
-    PositiveInt,
     model_validator,
 )
 
 from vitzoo.errors import SpecError
-from vitzoo.spec.base import Frozen, Size
+from vitzoo.spec.base import Classes, Count, Depth, Frozen, Heads, Size, Width
 
 
 class PosEmbed(StrEnum):
@@ -145,12 +143,12 @@ class ViTSpec(Frozen):
 
     img_size: Size = (224, 224)
     patch_size: Size = (16, 16)
-    in_chans: PositiveInt = 3
-    hidden_dim: PositiveInt
-    depth: PositiveInt
-    num_heads: PositiveInt
-    head_dim: PositiveInt | None = Field(None, description="width of one head; hidden_dim / num_heads if not given")
-    mlp_dim: PositiveInt
+    in_chans: Heads = 3
+    hidden_dim: Width
+    depth: Depth
+    num_heads: Heads
+    head_dim: Width | None = Field(None, description="width of one head; hidden_dim / num_heads if not given")
+    mlp_dim: Width
 
     drop_remainder: bool = Field(
         False, description="pixels beyond the last whole patch are ignored (SigLIP so400m/14 at 384); else an error"
@@ -158,7 +156,7 @@ class ViTSpec(Frozen):
 
     class_token: bool = True
     dist_token: bool = False
-    reg_tokens: NonNegativeInt = 0
+    reg_tokens: Count = 0
     pos_embed: PosEmbed = PosEmbed.LEARNED
     pos_prefix: PosPrefix = PosPrefix.CLS
     patch_bias: bool = True
@@ -175,7 +173,7 @@ class ViTSpec(Frozen):
     block: BlockKind = BlockKind.PRE_NORM
 
     attention: AttentionKind = AttentionKind.SOFTMAX
-    num_kv_heads: PositiveInt | tuple[PositiveInt, ...] | None = Field(
+    num_kv_heads: Heads | tuple[Heads, ...] | None = Field(
         None,
         description="heads of keys and values, for all blocks or for each (grouped queries); num_heads if not given",
     )
@@ -193,14 +191,14 @@ class ViTSpec(Frozen):
 
     pool: Pool = Pool.CLS
     pool_prefix: bool = Field(False, description="pools avg and map take the prefix tokens in, not the patches alone")
-    pool_heads: PositiveInt | None = Field(None, description="heads of pool map; num_heads if not given")
-    pool_mlp_dim: PositiveInt | None = Field(None, description="width of the MLP of pool map; mlp_dim if not given")
+    pool_heads: Heads | None = Field(None, description="heads of pool map; num_heads if not given")
+    pool_mlp_dim: Width | None = Field(None, description="width of the MLP of pool map; mlp_dim if not given")
     head: Head = Head.LINEAR
     head_bias: bool = True
-    num_classes: NonNegativeInt = Field(
+    num_classes: Classes = Field(
         1000, description="0 leaves the classifier out: the model returns features; 0 where the head is a projection"
     )
-    out_dim: PositiveInt | None = Field(None, description="width of the embedding that head 'projection' gives")
+    out_dim: Width | None = Field(None, description="width of the embedding that head 'projection' gives")
     drop_path_rate: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
 
     @model_validator(mode="before")

@@ -8,13 +8,16 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Field,
+    NonNegativeInt,
     PositiveInt,
     ValidationError,
 )
 
-from vitzoo.errors import SpecError
+from vitzoo.errors import SpecError, shown
 
 Shape = tuple[int, ...]
+MOST_SHOWN = 8  # wrong fields in one message
 
 
 def _pair(value: object) -> object:
@@ -23,17 +26,21 @@ def _pair(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
 
-Size = Annotated[
-    tuple[PositiveInt, PositiveInt],
-    BeforeValidator(_pair, json_schema_input_type=PositiveInt | tuple[PositiveInt, PositiveInt]),
-]
+# What no model comes near, and no memory would hold: ViT-22B has 48 blocks of width 6,144 and an MLP of 24,576.
+Depth = Annotated[PositiveInt, Field(le=1000)]
+Count = Annotated[NonNegativeInt, Field(le=10_000)]
+Heads = Annotated[PositiveInt, Field(le=10_000)]
+Width = Annotated[PositiveInt, Field(le=1_000_000)]
+Classes = Annotated[NonNegativeInt, Field(le=10_000_000)]
+Pixels = Annotated[PositiveInt, Field(le=100_000)]
+Size = Annotated[tuple[Pixels, Pixels], BeforeValidator(_pair, json_schema_input_type=Pixels | tuple[Pixels, Pixels])]
 """(height, width) in pixels; one integer means a square."""
 
 
 class Frozen(BaseModel):
     """Immutable, hashable, and closed: an unknown field is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_enum_values=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_enum_values=False, allow_inf_nan=False)
 
     @classmethod
     def parse(cls, data: Mapping[str, Any], where: str) -> Self:
@@ -41,7 +48,7 @@ class Frozen(BaseModel):
         try:
             return cls.model_validate(data)
         except ValidationError as error:
-            raise SpecError(f"{where}: " + "; ".join(_explain(cls, e) for e in error.errors())) from None
+            raise SpecError(f"{where}: " + "; ".join(_explain(cls, e) for e in error.errors()[:MOST_SHOWN])) from None
 
     def replace(self, **changes: Any) -> Self:
         """A copy with some fields changed, checked like a new one; unknown fields and bad values are a SpecError."""
@@ -62,7 +69,7 @@ def _explain(cls: type[BaseModel], error: Any) -> str:
     if error["type"] == "extra_forbidden":
         return unknown_field(field, _fields_at(cls, error["loc"][:-1]))
     message = error["msg"].removeprefix("Value error, ")
-    return f"{field}: {message}, found {error['input']!r}" if field else message
+    return f"{field}: {message}, found {shown(error['input'])}" if field else message
 
 
 def _fields_at(cls: type[BaseModel], place: Sequence[int | str]) -> set[str]:

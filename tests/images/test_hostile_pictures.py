@@ -98,5 +98,5 @@ def test_an_archive_of_arrays_is_no_picture() -> None:
     file = io.BytesIO()
     np.savez(file, a=np.zeros((2, 2, 4), np.uint8))
     file.seek(0)
-    with pytest.raises(ImageError, match="whole .npy file"):
+    with pytest.raises(ImageError, match=r"whole \.npy file"):
         load_bands(file, "x.npy", 4)

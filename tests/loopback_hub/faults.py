@@ -4,6 +4,7 @@ A `keep` is the part of the body that still arrives: a fraction, a number of byt
 line (and then the request is not carried out either).
 """
 
+import gzip
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar, Protocol
@@ -104,6 +105,33 @@ class Unmeasured:
         response = answer()
         part = response.body[: _bytes(self.keep, response)]
         return replace(response, body=part, length=None).with_headers({"X-Linked-Size": None})
+
+
+@dataclass(frozen=True)
+class TooMuch:
+    """So many bytes more than the file has, and no size in the header."""
+
+    by: int
+
+    def __call__(self, request: Request, answer: Answer) -> Response:
+        response = answer()
+        if request.method == "HEAD":
+            return response
+        return replace(response, body=response.body + bytes(self.by), length=None)
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A body that was packed with gzip, though nobody asked for it: so many bytes of nothing."""
+
+    size: int
+
+    def __call__(self, request: Request, answer: Answer) -> Response:
+        response = answer()
+        if request.method == "HEAD":
+            return response
+        packed = gzip.compress(bytes(self.size))
+        return replace(response, body=packed).with_headers({"Content-Encoding": "gzip"})
 
 
 @dataclass(frozen=True)

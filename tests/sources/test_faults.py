@@ -23,10 +23,12 @@ from loopback_hub import (
     HtmlPage,
     LoopbackHub,
     Meanwhile,
+    Packed,
     RedirectLoop,
     Reset,
     Slow,
     Status,
+    TooMuch,
     Unmeasured,
     WrongETag,
     WrongLength,
@@ -34,6 +36,7 @@ from loopback_hub import (
 from probe import FILE, NAME, REPO, WEIGHTS, Bench, bench, checkpoint, flip, is_probe
 
 from vitzoo.errors import VitzooError, WeightsError
+from vitzoo.sources import flow
 from vitzoo.sources.cache import url_path
 from vitzoo.sources.failures import Absent, Mismatch, NotCached, Unreachable, explain
 from vitzoo.sources.fetch import SourceFailed
@@ -63,6 +66,8 @@ class Case(NamedTuple):
     method: str = "GET"
     resumes: bool = False
     """Whether an error leaves a part that the next call goes on with."""
+    again: int = 1
+    """The requests of the next call, which finds no fault."""
 
 
 HUB = {
@@ -100,6 +105,8 @@ HUB = {
     "cut, and no length anywhere": Case(Unmeasured(), ALWAYS, "HHGHG", Mismatch, "sha256", 1, method="*"),
     "length too large once": Case(WrongLength(1), 1, "HHGG"),
     "length too small": Case(WrongLength(-1), ALWAYS, "HHGHG", Mismatch, "sha256", 1, method="*"),
+    "much more than was said": Case(TooMuch(5 << 20), ALWAYS, "HHG", Mismatch, "bytes were expected, and the server"),
+    "packed, and a thousand times as much": Case(Packed(5 << 20), ALWAYS, "HHG", Mismatch, "and the server sends more"),
     "not there": Case(Status(404, error_code="EntryNotFound"), ALWAYS, "H", Absent, "no such file", method="*"),
 }
 
@@ -145,8 +152,14 @@ URL = {
     "page once": Case(HtmlPage(), 1, "GG"),
     "page always": Case(HtmlPage(), ALWAYS, "GGGGG", Unreachable, "perhaps a login page of this network"),
     "cut, and no length": Case(Unmeasured(), ALWAYS, "GG", Mismatch, "sha256", 1),
-    "length too large": Case(WrongLength(1), ALWAYS, "GGGGG", Unreachable, "did not deliver it", resumes=True),
+    "length too large": Case(
+        WrongLength(1), ALWAYS, "GGGGG", Unreachable, "did not deliver it", resumes=True, again=2
+    ),  # nothing comes after the whole of it
     "length too small": Case(WrongLength(-1), ALWAYS, "GG", Mismatch, "sha256", 1),
+    "without an end": Case(
+        TooMuch(5 << 20), ALWAYS, "G", Mismatch, "1,000,000 bytes were expected, and the server sends"
+    ),
+    "packed, and without an end": Case(Packed(5 << 20), ALWAYS, "G", Mismatch, "1,000,000 bytes were expected"),
 }
 
 
@@ -154,13 +167,14 @@ URL = {
 @pytest.mark.filterwarnings("ignore::vitzoo.sources.promise.DamagedFile")
 @pytest.mark.parametrize("case", URL.values(), ids=URL)
 def test_url(b: Bench, case: Case) -> None:
+    b.monkeypatch.setattr(flow, "LARGEST", 1_000_000)
     digest = hashlib.sha256(checkpoint()).hexdigest()[:16]
     b.sources({"kind": "url", "url": b.hub.url(URL_FILE, checkpoint()), "sha256": digest})
     b.hub.fault(case.fault, path=URL_FILE, times=case.times)
     ends_as_it_should(b, case)
     b.hub.clear()
     assert is_probe(b.create())
-    assert b.asked() == ([] if case.error is None else ["GET"])
+    assert b.asked() == ([] if case.error is None else ["GET"] * case.again)
     assert b.leftovers() == []
 
 
@@ -186,6 +200,16 @@ def test_without_the_check_the_flipped_byte_arrives(b: Bench) -> None:
     b.hub.fault(Flipped(-1), path=WEIGHTS)
     b.monkeypatch.setattr(Promise, "broken", lambda promise, path: None)
     assert not is_probe(b.create())
+
+
+@pytest.mark.proves(promise="Waiting ends", against="a byte now and then, for ever")
+def test_a_server_that_sends_hardly_anything(b: Bench) -> None:
+    for name, value in {"WINDOW": 0.2, "SLOWEST": 1e6}.items():
+        b.monkeypatch.setattr(flow, name, value)
+    b.sources({"kind": "url", "url": b.hub.url(URL_FILE, checkpoint())})
+    b.hub.fault(Slow(5e3), path=URL_FILE, times=ALWAYS)
+    with pytest.raises(Unreachable, match="bytes came in 0 seconds; try again later, or take another source"):
+        b.create()
 
 
 class TestHubAnswers:

@@ -27,9 +27,11 @@ from vitzoo.sources.failures import (
     pause,
     retry_after,
 )
+from vitzoo.sources.flow import Flow
 from vitzoo.sources.promise import NOTHING, Held, Promise, obtained
 
-TRIES = 5  # in a row that brought no byte
+TRIES = 5  # in a row that brought less than `ENOUGH`
+ENOUGH = 1 << 16  # bytes more than any try before
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
@@ -55,10 +57,9 @@ def url_file(url: str, promise: Promise = NOTHING, offline: bool = False) -> Hel
 
 def _get(url: str, path: Path, promise: Promise) -> Path:
     """The cached file, or else a download of it."""
-    idle = 0
+    partial = path.with_name(f"{path.name}.partial")
+    idle, most = 0, partial.stat().st_size if partial.is_file() else 0
     while not path.is_file():
-        partial = path.with_name(f"{path.name}.partial")
-        before = partial.stat().st_size if partial.is_file() else 0
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             _stream(url, partial, promise)
@@ -66,7 +67,10 @@ def _get(url: str, path: Path, promise: Promise) -> Path:
             _validator(partial).unlink(missing_ok=True)
         except Exception as error:  # see `explain`: what comes here differs with the client's version
             failure = explain(error, url, urlsplit(url).netloc)
-            idle = 0 if partial.is_file() and partial.stat().st_size > before else idle + 1
+            have = partial.stat().st_size if partial.is_file() else 0
+            idle, most = (0, have) if have >= most + ENOUGH else (idle + 1, most)
+            if isinstance(failure, Mismatch):
+                _forget(partial)
             if not isinstance(failure, Unreachable) or idle >= TRIES:
                 raise failure from error
             pause(failure, max(idle, 1))
@@ -96,6 +100,7 @@ def _stream(url: str, partial: Path, promise: Promise) -> None:
             raise Mismatch(f"{url}: {promise.size:,} bytes were expected, and the server has {total:,}")
         if total is not None:
             check_room(url, partial.parent, total - start)
+        flow = Flow(url, _most(promise, total, start))
         with (
             partial.open("ab" if start else "wb") as file,
             tqdm(  # type: ignore[no-untyped-call]
@@ -104,15 +109,21 @@ def _stream(url: str, partial: Path, promise: Promise) -> None:
         ):
             if not start:
                 _keep_validator(partial, response)
-            for chunk in response.iter_bytes(1 << 20):
+            for chunk in response.iter_bytes():
+                flow.add(len(chunk))
                 file.write(chunk)
                 bar.update(len(chunk))
     if total is not None and partial.stat().st_size != total:
         raise Unreachable(f"{url}: the server announced {total:,} bytes and sent {partial.stat().st_size:,}; try again")
     if looks_like_a_page(partial):
-        partial.unlink()
-        _validator(partial).unlink(missing_ok=True)
+        _forget(partial)
         raise Unreachable(_page(url))
+
+
+def _most(promise: Promise, total: int | None, start: int) -> int | None:
+    """The most bytes that may still come."""
+    known = promise.size if promise.size is not None else total
+    return None if known is None else known - start
 
 
 def _check_answer(url: str, response: Any) -> None:
@@ -157,6 +168,11 @@ def _keep_validator(partial: Path, response: Any) -> None:
 
 def _page(url: str) -> str:
     return f"{url}: {urlsplit(url).netloc} answered with a web page, perhaps a login page of this network"
+
+
+def _forget(partial: Path) -> None:
+    partial.unlink(missing_ok=True)
+    _validator(partial).unlink(missing_ok=True)
 
 
 def _validator(partial: Path) -> Path:

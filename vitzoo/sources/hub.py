@@ -25,11 +25,13 @@ from vitzoo.sources.failures import (
     explained,
     pause,
 )
+from vitzoo.sources.flow import Flow, bar
 from vitzoo.sources.hub_cache import (
     COMMIT,
     CONFIGURATION,
     REPOSITORY_FILES,
     SHA256,
+    blobs,
     cached_file,
     cached_folder,
     check_name,
@@ -211,15 +213,22 @@ def _download(remote: Remote, force: bool) -> Path:
     forced = chain((force,), repeat(True))  # a part that an old client left behind would spoil a plain retry
 
     def fetch() -> str:
+        counting = bar(Flow(remote.address, remote.promise.size))
         return hf_hub_download(
             remote.repo,
             remote.file,
             revision=remote.commit,
             endpoint=constants.ENDPOINT,
             force_download=next(forced),
+            tqdm_class=counting,
         )
 
-    path = Path(_answer(fetch, remote.address, remote.repo, TRIES))
+    try:
+        path = Path(_answer(fetch, remote.address, remote.repo, TRIES))
+    except Mismatch:
+        for part in blobs(remote.repo).glob(f"{remote.promise.digest}*.incomplete"):
+            part.unlink(missing_ok=True)
+        raise
     real = path.resolve()
     if not real.is_relative_to(cache.resolve()):
         path.unlink()

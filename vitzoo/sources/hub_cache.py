@@ -128,6 +128,11 @@ def cached_folder(repo: str, commit: str | None, place: str) -> list[Held]:
     raise NotCached(f"{place} is not in the cache" + (", and HF_HUB_OFFLINE is set" if offline() else ""))
 
 
+def blobs(repo: str) -> Path:
+    """Where the bytes of a repository's files lie."""
+    return _repo_folder(repo) / "blobs"
+
+
 def _repo_folder(repo: str) -> Path:
     """Where the client keeps a repository. Its own functions for this import its HTTP library: a tenth of the start."""
     from huggingface_hub import constants

@@ -3,6 +3,7 @@
 Each message says what was expected, what was found and what to do next.
 """
 
+import re
 import reprlib
 from collections.abc import Mapping
 from typing import NamedTuple, Self
@@ -17,6 +18,22 @@ def shown(value: object) -> str:
     """A value as a message has it: cut, since who made the file chose its length."""
     text = _shortener.repr(value)
     return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."
+
+
+_ADDRESS = re.compile(
+    r"""(https?://)(?:[^\s/?#'"]*@)?([^\s?#'"]*)(?:\?[^\s#'"]*?(?=[:;,.)]*(?:[\s#'"]|$)))?""", re.IGNORECASE
+)
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def public(text: str) -> str:
+    """What may be written down of a text: its web addresses without passwords, and without queries, which may sign."""
+    return _ADDRESS.sub(r"\1\2", text)
+
+
+def printable(text: str) -> str:
+    """A text for a terminal, which control characters from a file could order about."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 class Argument(NamedTuple):
@@ -42,8 +59,8 @@ class VitzooError(Exception):
     """Base of all errors that vitzoo raises on purpose; its message may have parts that are an :class:`Argument`."""
 
     def __init__(self, *parts: "str | Argument") -> None:
-        super().__init__("".join(map(str, parts)))
-        self.parts = parts
+        self.parts = tuple(part if isinstance(part, Argument) else printable(public(part)) for part in parts)
+        super().__init__("".join(map(str, self.parts)))
 
     def renamed(self, names: Mapping[str, str]) -> Self:
         """The same error to who knows an argument by another name."""

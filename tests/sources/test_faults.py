@@ -545,14 +545,15 @@ class TestAddresses:
         b.hub.url(URL_FILE, checkpoint())
         b.monkeypatch.setenv("HTTP_PROXY", b.hub.endpoint)
         b.monkeypatch.delenv("NO_PROXY", raising=False)
-        assert is_probe(
-            b.create(f"http://weights.invalid{URL_FILE}#sha256={hashlib.sha256(checkpoint()).hexdigest()[:16]}")
-        )
+        digest = hashlib.sha256(checkpoint()).hexdigest()
+        assert is_probe(b.create(f"http://weights.invalid{URL_FILE}#sha256={digest}"))
         assert b.asked() == ["GET"]
 
     def test_plain_http_needs_a_digest(self, b: Bench) -> None:
         with pytest.raises(WeightsError, match="can be changed on the way; use https, or add #sha256=DIGEST"):
             b.create("http://weights.invalid/x.safetensors")
+        with pytest.raises(WeightsError, match="or add #sha256=DIGEST with all 64 digits"):
+            b.create("http://weights.invalid/x.safetensors#sha256=01234567")
         with pytest.raises(WeightsError, match="expected #sha256= and 8 to 64 hexadecimal digits, found '#sha256=xyz'"):
             b.create("https://weights.invalid/x.safetensors#sha256=xyz")
 

@@ -6,7 +6,7 @@ asks for what tells them apart. Nothing is guessed; what is assumed is said.
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vitzoo import registry
@@ -68,6 +68,8 @@ class Told:
     like: str | None = None
     prefix: str | None = None
     img_size: Any = None
+    listed: frozenset[str] | None = None
+    """The files beside it that may be read: those that were fetched and verified. Of a local file all may be."""
 
 
 NOTHING = Told()
@@ -97,7 +99,8 @@ def identified(
         file = open_tensors(fetched.path, **reading)
         if full is not None:
             return _registered(full, fetched, file, given, told.prefix)
-        found = identify(file, given, told)
+        listed = frozenset(one.path.name for one in fetched.files)
+        found = identify(file, given, replace(told, listed=listed))
         found.about = found.about.replace(origin=fetched.origin)
         found.because += fetched.because
     check_license(str(reference), found.about.license, allow_licenses)
@@ -166,7 +169,7 @@ def _needless(told: Told) -> Argument | None:
 
 def _candidates(file: TensorFile, given: Mapping[str, Any], told: Told) -> tuple[list[Candidate], Beside]:
     """The readings of a file in the layout that was named, in those of the configuration beside it, or in any."""
-    beside = read_beside(file.path)
+    beside = read_beside(file.path, told.listed)
 
     def among(layouts: Iterable[Layout]) -> list[Candidate]:
         return detect(file.shapes, str(file.path), layouts, told.prefix, given.get("in_chans"))

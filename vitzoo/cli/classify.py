@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from vitzoo.cli.options import AsJson, Device, ImgSize, Labels, ModelOption, class_names, size, usable_device
-from vitzoo.errors import ImageError, SpecError
-from vitzoo.registry.reference import public
+from vitzoo.errors import ImageError, SpecError, public
 
 if TYPE_CHECKING:
     from vitzoo.publish.dialect import ViT

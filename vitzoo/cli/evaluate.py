@@ -18,9 +18,8 @@ from vitzoo.cli.options import (
 )
 from vitzoo.cli.tables import columns
 from vitzoo.data.open import check_there
-from vitzoo.errors import SpecError
+from vitzoo.errors import SpecError, public
 from vitzoo.extras import extra_for
-from vitzoo.registry.reference import public
 
 if TYPE_CHECKING:
     from vitzoo.evaluation.measure import Evaluation

@@ -1,7 +1,7 @@
 """The configuration beside a checkpoint, read as timm, transformers and open_clip do, and written as two of them do."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,9 @@ from vitzoo.layouts.timm import tables as timm
 from vitzoo.registry import class_names
 from vitzoo.small_files import read_small
 from vitzoo.spec import About, ViTSpec
+
+Read = Callable[[str], "dict[str, Any] | None"]
+"""What a file of the folder holds, by its name."""
 
 
 @dataclass(frozen=True)
@@ -37,24 +40,28 @@ class Beside:
     """The name of the configuration file."""
 
 
-def read_beside(checkpoint: Path) -> Beside:
-    """Read the configuration in the folder of a checkpoint.
+def read_beside(checkpoint: Path, listed: Collection[str] | None = None) -> Beside:
+    """Read the configuration in the folder of a checkpoint; of the files that are `listed`, if they are.
 
     Raises:
         WeightsError: a file that is not the JSON it should be.
     """
     folder = checkpoint if checkpoint.is_dir() else checkpoint.parent
+
+    def read(name: str) -> dict[str, Any] | None:
+        return _json(folder / name) if listed is None or name in listed else None
+
     readers = [(open_clip_config.FILE, _open_clip), ("config.json", _timm_or_huggingface)]
     if checkpoint.name not in open_clip_config.WEIGHTS:
         readers.reverse()
     for name, reader in readers:
-        config = _json(folder / name)
-        if config is not None and (found := reader(config, folder)) is not None:
+        config = read(name)
+        if config is not None and (found := reader(config, read)) is not None:
             return found
     return Beside()
 
 
-def _timm_or_huggingface(config: Mapping[str, Any], folder: Path) -> Beside | None:
+def _timm_or_huggingface(config: Mapping[str, Any], read: Read) -> Beside | None:
     if "architecture" in config:  # transformers' classes around a model of timm have timm's own file
         said = timm_config.told(config)
         return Beside(
@@ -68,8 +75,8 @@ def _timm_or_huggingface(config: Mapping[str, Any], folder: Path) -> Beside | No
     if "model_type" not in config:
         return None
     # Version 5 of transformers writes a processor of pictures and texts as one file.
-    whole = _json(folder / "processor_config.json") or {}
-    processor = _json(folder / "preprocessor_config.json") or whole.get("image_processor")
+    whole = read("processor_config.json") or {}
+    processor = read("preprocessor_config.json") or whole.get("image_processor")
     fields, usual = hf_config.told(config)
     return Beside(
         fields,
@@ -80,7 +87,7 @@ def _timm_or_huggingface(config: Mapping[str, Any], folder: Path) -> Beside | No
     )
 
 
-def _open_clip(config: Mapping[str, Any], folder: Path) -> Beside:
+def _open_clip(config: Mapping[str, Any], read: Read) -> Beside:
     said = open_clip_config.told(config)
     return Beside(
         said.fields,

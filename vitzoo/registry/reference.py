@@ -13,9 +13,8 @@ import re
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
-from vitzoo.errors import RegistryError, SpecError, WeightsError
+from vitzoo.errors import RegistryError, SpecError, WeightsError, public
 from vitzoo.registry import index
 from vitzoo.spec import BundledSource, HubSource, Source, UrlSource
 
@@ -176,14 +175,6 @@ def place_of(source: Source) -> str:
             return public(source.url)
         case BundledSource():
             return f"bundled:{source.file}"
-
-
-def public(text: str) -> str:
-    """What a report may keep of an address on the web: no password, and no query, which may be a signature."""
-    if _ON_WEB.match(text) is None:
-        return text
-    split = urlsplit(text)
-    return urlunsplit((split.scheme, split.netloc.rpartition("@")[2], split.path, "", split.fragment))
 
 
 def _revised(text: str, revision: str | None) -> str:

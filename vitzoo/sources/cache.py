@@ -88,12 +88,12 @@ def git_blob_of(path: Path) -> str:
 def quarantine(path: Path) -> Path:
     """Move a file out of the cache, so that nobody takes it for good and somebody can look at it.
 
-    Where the hub's cache merely points to a wrong file, which itself is whole, the pointer goes and that file stays.
+    Where the cache merely points to a wrong file, which itself is whole or lies elsewhere, the pointer goes alone.
     Else all that points to the file goes with it: the hub's client lists no repository in which one leads nowhere.
     """
     real = path.resolve()
     digest = hash_file(real)
-    if path.is_symlink() and real.name == digest:
+    if path.is_symlink() and (real.name == digest or not _is_ours(real)):
         path.unlink()
         return real
     kept = cache_folder() / "quarantine" / f"{digest[:16]}-{path.name}"
@@ -104,6 +104,13 @@ def quarantine(path: Path) -> Path:
             link.unlink(missing_ok=True)
     _record(real).unlink(missing_ok=True)
     return kept
+
+
+def _is_ours(real: Path) -> bool:
+    """Whether a file lies in a cache; a link in it may lead anywhere."""
+    from huggingface_hub import constants
+
+    return any(real.is_relative_to(Path(folder).resolve()) for folder in (cache_folder(), constants.HF_HUB_CACHE))
 
 
 @contextlib.contextmanager
@@ -120,9 +127,14 @@ def locked(name: str) -> Iterator[None]:
         yield
 
 
+def file_of(url: str) -> str:
+    """The name of the file at a web address."""
+    return url.partition("#")[0].partition("?")[0].rpartition("/")[2]
+
+
 def url_path(url: str) -> Path:
     """Where the download of a web address is kept. Its name is the last part of the address, in plain letters."""
-    name = re.sub(r"[^A-Za-z0-9._-]", "_", url.split("?")[0].rsplit("/", 1)[-1]).lstrip(".") or "file"
+    name = re.sub(r"[^A-Za-z0-9._-]", "_", file_of(url)).lstrip(".") or "file"
     return cache_folder() / "urls" / _short(url) / name[-128:]
 
 

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from vitzoo.errors import WeightsError
-from vitzoo.registry.reference import public
+from vitzoo.errors import WeightsError, public
 from vitzoo.small_files import read_small_text
 from vitzoo.sources.cache import locked, url_path
 from vitzoo.sources.failures import (
@@ -32,6 +31,7 @@ from vitzoo.sources.promise import NOTHING, Held, Promise, obtained
 
 TRIES = 5  # in a row that brought less than `ENOUGH`
 ENOUGH = 1 << 16  # bytes more than any try before
+DIGITS = 64  # of a sha256; a file with the same first eight is found in a minute
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
@@ -43,8 +43,12 @@ def url_file(url: str, promise: Promise = NOTHING, offline: bool = False) -> Hel
     Raises:
         NotCached, Unreachable, Absent, Mismatch, WeightsError: see `failures`; each says what to do.
     """
-    if urlsplit(url).scheme == "http" and promise.sha256 is None and urlsplit(url).hostname not in LOOPBACK:
-        raise WeightsError(f"{url}: a file sent over http can be changed on the way; use https, or add #sha256=DIGEST")
+    whole = len(promise.sha256 or "") == DIGITS
+    if urlsplit(url).scheme == "http" and not whole and urlsplit(url).hostname not in LOOPBACK:
+        raise WeightsError(
+            f"{url}: a file sent over http can be changed on the way; use https, or add #sha256=DIGEST with all "
+            f"{DIGITS} digits"
+        )
     path = url_path(url)
     wrong = promise.broken(path) if path.is_file() else "it is not in the cache"
     if wrong is None:
@@ -52,7 +56,7 @@ def url_file(url: str, promise: Promise = NOTHING, offline: bool = False) -> Hel
     if offline:
         raise (Mismatch if path.is_file() else NotCached)(f"{url}: {wrong}, and HF_HUB_OFFLINE is set")
     with explained(url, str(path.parent)), locked(url):
-        return Held(obtained(lambda again: _get(url, path, promise), promise, url), public(url))
+        return Held(obtained(lambda again: _get(url, path, promise), promise, public(url)), public(url))
 
 
 def _get(url: str, path: Path, promise: Promise) -> Path:
@@ -66,7 +70,7 @@ def _get(url: str, path: Path, promise: Promise) -> Path:
             partial.replace(path)
             _validator(partial).unlink(missing_ok=True)
         except Exception as error:  # see `explain`: what comes here differs with the client's version
-            failure = explain(error, url, urlsplit(url).netloc)
+            failure = explain(error, url, _server(url))
             have = partial.stat().st_size if partial.is_file() else 0
             idle, most = (0, have) if have >= most + ENOUGH else (idle + 1, most)
             if isinstance(failure, Mismatch):
@@ -128,7 +132,7 @@ def _most(promise: Promise, total: int | None, start: int) -> int | None:
 
 def _check_answer(url: str, response: Any) -> None:
     """Raise what a status, a redirection or a web page in a file's place means."""
-    status, server = response.status_code, urlsplit(url).netloc
+    status, server = response.status_code, _server(url)
     if urlsplit(url).scheme == "https" and any(r.url.scheme != "https" for r in (*response.history, response)):
         raise Absent(f"{url}: {server} redirects to plain http, where the file can be changed on the way")
     if status in PASSING:
@@ -166,8 +170,12 @@ def _keep_validator(partial: Path, response: Any) -> None:
         _validator(partial).write_text(validator, encoding="utf-8")
 
 
+def _server(url: str) -> str:
+    return urlsplit(url).netloc.rpartition("@")[2]
+
+
 def _page(url: str) -> str:
-    return f"{url}: {urlsplit(url).netloc} answered with a web page, perhaps a login page of this network"
+    return f"{url}: {_server(url)} answered with a web page, perhaps a login page of this network"
 
 
 def _forget(partial: Path) -> None:

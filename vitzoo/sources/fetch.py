@@ -2,12 +2,13 @@
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from vitzoo.errors import WeightsError
 from vitzoo.registry.reference import Name, Repository, place_of
+from vitzoo.sources.cache import file_of
 from vitzoo.sources.failures import Mismatch, NotCached
 from vitzoo.sources.hub_cache import COMMIT, CONFIGURATION, REPOSITORY_FILES, offline, shards_of
 from vitzoo.sources.lock import Pin, pin_of
@@ -30,7 +31,7 @@ class Fetched:
     """Verified files on this disk, and how they were had."""
 
     path: Path
-    """What to open: a file, the index of several, or a folder."""
+    """What to open: a file, or the index of several."""
     files: tuple[Held, ...]
     """The file to open (the first) and those that belong to it."""
     source: Source | None = None
@@ -61,6 +62,8 @@ def fetch(name: str, sources: Sequence[Source], revision: str | None = None) -> 
         WeightsError: no source serves them; each one's reason is given.
     """
     bundled = isinstance(sources[0], BundledSource)
+    if bundled:
+        sources = sources[:1]  # a file of the package that is missing or another is no reason to look elsewhere
     pin, folder = pin_of(name, revision, bundled), None if bundled else mirror()
     if pin is not None:
         sources = [_pinned(name, pin, sources)]
@@ -97,8 +100,7 @@ def _first(name: str, ways: Sequence[tuple[Source | None, Way]]) -> Fetched:
             notes = tuple(f"before it: {error}" for error in failures)
             if failures:
                 warnings.warn(f"{name} came from {files[0].address}; {'; '.join(notes)}", SourceFailed, 3)
-            path = files[0].path if source is not None else files[0].path.parent
-            return Fetched(path, tuple(files), source, notes)
+            return Fetched(files[0].path, tuple(files), source, notes)
     if all(isinstance(error, NotCached) for error in failures):
         raise NotCached(f"{failures[0]}; {_where_to_get(name)}") from failures[0]
     if len(failures) == 1:
@@ -126,7 +128,7 @@ def _origin(source: Source, pin: Pin | None) -> list[Held]:
         case UrlSource():
             from vitzoo.sources.download import url_file
 
-            return [url_file(source.url, _promise(source, pin, source.url.rsplit("/", 1)[-1]), offline())]
+            return [url_file(source.url, _promise(source, pin, file_of(source.url)), offline())]
 
 
 def _mirror(folder: Path, source: Source, pin: Pin | None) -> list[Held] | None:
@@ -178,7 +180,7 @@ def _promise(source: Source | None, pin: Pin | None, file: str) -> Promise:
     pinned = pin.promise(file) if pin is not None else Promise()
     if pinned is None:
         raise Mismatch(f"{file} is not among the files of the lock; see `vitzoo pin --check`")
-    return pinned & stated
+    return replace(pinned & stated, afresh=pin is not None)
 
 
 def _pinned(name: str, pin: Pin, sources: Sequence[Source]) -> Source:

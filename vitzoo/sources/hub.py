@@ -214,7 +214,7 @@ def _download(remote: Remote, force: bool) -> Path:
 
     def fetch() -> str:
         counting = bar(Flow(remote.address, remote.promise.size))
-        return hf_hub_download(
+        path = hf_hub_download(
             remote.repo,
             remote.file,
             revision=remote.commit,
@@ -222,6 +222,8 @@ def _download(remote: Remote, force: bool) -> Path:
             force_download=next(forced),
             tqdm_class=counting,
         )
+        _check_name(Path(path), remote)
+        return path
 
     try:
         path = Path(_answer(fetch, remote.address, remote.repo, TRIES))
@@ -234,6 +236,16 @@ def _download(remote: Remote, force: bool) -> Path:
         path.unlink()
         raise Mismatch(f"{remote.address}: the hub's answer led out of the cache, to {real}; delete that file")
     return path
+
+
+def _check_name(path: Path, remote: Remote) -> None:
+    """The client names a file by the ETag of its own second question: under another's name it would never be found."""
+    real = path.resolve()
+    named = real.name in (remote.promise.sha256, remote.promise.git)
+    if not named and real.is_relative_to(blobs(remote.repo).resolve()) and remote.promise.broken(path) is None:
+        path.unlink()
+        real.unlink()
+        raise Unreachable(f"{remote.address}: the hub called it {real.name} in between; try again")
 
 
 def _answer(call: Callable[[], T], place: str, repo: str, tries: int) -> T:

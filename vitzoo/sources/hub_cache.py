@@ -122,7 +122,9 @@ def cached_folder(repo: str, commit: str | None, place: str) -> list[Held]:
             if None in rest:
                 continue
             for one in held:
-                if (wrong := promise_by_name(one.path).broken(one.path)) is not None:
+                planted = first.path.is_symlink() and not one.path.is_symlink()
+                wrong = "it was put there by another program" if planted else promise_by_name(one.path).broken(one.path)
+                if wrong is not None:
                     raise Mismatch(f"{one.path}: {wrong}; fetch it again where there is a network")
             return held
     raise NotCached(f"{place} is not in the cache" + (", and HF_HUB_OFFLINE is set" if offline() else ""))

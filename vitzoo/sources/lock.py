@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
-from vitzoo.errors import WeightsError
+from vitzoo.errors import WeightsError, public
 from vitzoo.files.atomic import replacing
 from vitzoo.small_files import read_small
 from vitzoo.sources.promise import Promise
@@ -16,13 +16,19 @@ from vitzoo.spec import Frozen
 NAME = "vitzoo.lock"
 ENVIRONMENT = "VITZOO_LOCK"
 
+Public = Annotated[str, AfterValidator(public)]
+"""Of an address without passwords and queries."""
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+def _without_query(file: str) -> str:
+    return file.partition("?")[0]
 
 
 class PinnedFile(Frozen):
     """One file, by its name in the repository or at the end of the address."""
 
-    file: str
+    file: Annotated[str, AfterValidator(_without_query)]
     sha256: Digest
     size: Annotated[int, Field(ge=0)]
 
@@ -30,7 +36,7 @@ class PinnedFile(Frozen):
 class Pin(Frozen):
     """What one name stands for."""
 
-    source: str = Field(description="hf://org/repo/file without the commit, a web address, or bundled:file")
+    source: Public = Field(description="hf://org/repo/file without the commit, a web address, or bundled:file")
     commit: Annotated[str, Field(pattern="^[0-9a-f]{40}$")] | None = None
     license: str | None = None
     files: tuple[PinnedFile, ...] = Field(min_length=1, description="the file to open first")

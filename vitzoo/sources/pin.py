@@ -7,7 +7,7 @@ from pathlib import Path
 from vitzoo import registry
 from vitzoo.errors import WeightsError
 from vitzoo.registry.reference import Address, File, Name, Reference, Repository, address, parse, place_of
-from vitzoo.sources.cache import locked
+from vitzoo.sources.cache import file_of, locked
 from vitzoo.sources.download import url_file
 from vitzoo.sources.failures import explained
 from vitzoo.sources.hub import Remote, ask, hub_folder, license_of, obtain
@@ -121,7 +121,7 @@ def _source(source: Source, license: str | None) -> Pin:
             return _pin(place_of(source), None, license, [_held(source.file, held)])
         case UrlSource():
             held = url_file(source.url, Promise(source.sha256), offline())
-            return _pin(place_of(source), None, license, [_held(source.url.rsplit("/", 1)[-1], held)])
+            return _pin(place_of(source), None, license, [_held(file_of(source.url), held)])
         case HubSource():
             first = ask(source.repo, source.file, source.revision)
             if Promise(source.sha256).contradicts(first.promise):

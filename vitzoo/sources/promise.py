@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from vitzoo.files.digest import hash_file
 from vitzoo.sources.cache import git_blob_of, quarantine, sha256_of
 from vitzoo.sources.failures import Mismatch, explain, looks_like_a_page
 
@@ -22,6 +23,8 @@ class Promise:
     git: str | None = None
     """The id of a file that the hub keeps in git itself."""
     size: int | None = None
+    afresh: bool = False
+    """Whether the bytes are to be read now: with a lock a record of an earlier reading is not enough."""
 
     @property
     def digest(self) -> str | None:
@@ -32,7 +35,7 @@ class Promise:
         """Both promises, of which the longer digest says more; `contradicts` tells whether there is such a file."""
         longer = max(self.sha256 or "", other.sha256 or "", key=len) or None
         size = self.size if self.size is not None else other.size
-        return Promise(longer, self.git or other.git, size)
+        return Promise(longer, self.git or other.git, size, self.afresh or other.afresh)
 
     def contradicts(self, other: "Promise") -> bool:
         """Whether no file can keep both."""
@@ -53,7 +56,8 @@ class Promise:
         size = path.stat().st_size
         if self.size is not None and size != self.size:
             return f"{self.size:,} bytes were expected, {size:,} found{_page(path)}"
-        if self.sha256 is not None and not (found := sha256_of(path)).startswith(self.sha256):
+        digest = hash_file if self.afresh else sha256_of
+        if self.sha256 is not None and not (found := digest(path)).startswith(self.sha256):
             return f"sha256 {self.sha256} was expected, {found} found{_page(path)}"
         if self.git is not None and (found := git_blob_of(path)) != self.git:
             return f"git blob {self.git} was expected, {found} found{_page(path)}"

@@ -3,10 +3,11 @@
 import re
 from collections.abc import Mapping
 from pathlib import PurePosixPath, PureWindowsPath
-from typing import Any, NamedTuple, Self
+from typing import Annotated, Any, NamedTuple, Self
 
-from pydantic import Field, FiniteFloat
+from pydantic import AfterValidator, Field, FiniteFloat
 
+from vitzoo.errors import public
 from vitzoo.spec.base import Frozen
 from vitzoo.spec.weights import Preprocessing, Resample
 
@@ -29,7 +30,9 @@ class Origin(Frozen):
     """Where weights came from. What is not known is None."""
 
     name: str | None = Field(default=None, description="that they were known by: weights or a model of the registry")
-    address: str | None = Field(default=None, description="of the first file, without its commit; or a path")
+    address: Annotated[str, AfterValidator(public)] | None = Field(
+        default=None, description="of the first file, without its commit, passwords and queries; or a path"
+    )
     commit: str | None = Field(default=None, description="or another revision of the repository at the address")
     sha256: str | None = Field(default=None, description="of the first file")
     note: str | None = Field(default=None, description="in somebody's own words")

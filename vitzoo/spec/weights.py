@@ -119,7 +119,7 @@ class BundledSource(Frozen):
     """A file that ships inside the package."""
 
     kind: Literal["bundled"]
-    file: str
+    file: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", description="its plain name")]
     layout: str = "vitzoo"
     sha256: Sha256
 

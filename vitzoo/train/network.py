@@ -8,10 +8,10 @@ from typing import Any
 from timm.layers import PatchDropout
 
 from vitzoo.checkpoints.save import save
-from vitzoo.errors import TrainingError
+from vitzoo.errors import TrainingError, public
 from vitzoo.publish.dialect import ViT, create
 from vitzoo.registry.recipes import Recipe
-from vitzoo.registry.reference import Name, parse, public
+from vitzoo.registry.reference import Name, parse
 from vitzoo.sources.cache import sha256_of
 from vitzoo.spec import About, Origin, Pool, RelPos
 from vitzoo.train.groups import freeze

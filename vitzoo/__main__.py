@@ -2,16 +2,19 @@
 
 import errno
 import os
+import signal
 import sys
 
-INTERRUPTED, NOBODY_READS = 130, 141
+INTERRUPTED, NOBODY_READS, TERMINATED = 130, 141, 143
 """128 and the number of the signal, as shells have it."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What a write fails with where there is no room; without the name of a file it was one to standard output."""
 
 
 def main() -> None:
-    """Run the command line; exit code 130 after Ctrl-C and 141 where nobody reads on, both without a word."""
+    """Run the command line; exit code 130 after Ctrl-C, 143 after SIGTERM and 141 where nobody reads on, all without a
+    word. What is half written is removed."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     try:
         from vitzoo.cli import main as run
 

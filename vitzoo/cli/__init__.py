@@ -10,7 +10,7 @@ import typer
 
 from vitzoo.cli.options import options_of, prepared
 from vitzoo.cli.plain import PlainCommand, PlainGroup
-from vitzoo.errors import VitzooError
+from vitzoo.errors import VitzooError, printable, public
 from vitzoo.version import __version__
 
 COMMANDS = {
@@ -63,7 +63,7 @@ def command_line(arguments: Sequence[str] | None = None) -> Any:
 
 def _say(message: Warning | str, *_: Any, **__: Any) -> None:
     """A warning in one line, without the place in the code that gave it."""
-    print(f"vitzoo: {message}", file=sys.stderr)
+    print(f"vitzoo: {printable(public(str(message)))}", file=sys.stderr)
 
 
 def main() -> None:

@@ -19,4 +19,7 @@ def open_archive(path: Path) -> zipfile.ZipFile:
         size = int.from_bytes(tail[place + start : place + end], "little") if place >= 0 else 0
         if size > LARGEST_DIRECTORY and size != 0xFFFFFFFF:  # which says that the other record has it
             raise ValueError(f"its directory has {size:,} bytes, more than {LARGEST_DIRECTORY:,}")
-    return zipfile.ZipFile(path)
+    try:
+        return zipfile.ZipFile(path)
+    except NotImplementedError as error:  # of a newer version, says the archive
+        raise zipfile.BadZipFile(str(error)) from None

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vitzoo.errors import WeightsError
+from vitzoo.errors import WeightsError, shown
 from vitzoo.files.atomic import alone, replacing
 from vitzoo.files.digest import hash_file
 from vitzoo.files.tensor_file import TensorFile, some, unreadable
@@ -18,6 +18,7 @@ from vitzoo.small_files import read_small
 from vitzoo.spec import Shape
 
 INDEX = ".index.json"
+LONGEST_NAME = 200  # characters
 TRIES = 3  # in a row with the same outcome: then nobody is writing
 MOST_TRIES = 100
 DIGITS = 16  # of a shard's digest that its name has
@@ -127,8 +128,15 @@ def read_index(path: Path) -> Index:
     suffix = Path(path.name.removesuffix(INDEX)).suffix
     for name in set(where.values()):
         # A path in an index from elsewhere could name any file of this machine.
-        if name != re.sub(r"[/\\:\0]", "", name) or name.startswith(".") or Path(name).suffix != suffix:
-            raise WeightsError(f"{path} names the shard {name!r}; expected the plain name of a {suffix} file beside it")
+        if (
+            name != re.sub(r"[/\\:\0]", "", name)
+            or name.startswith(".")
+            or len(name) > LONGEST_NAME
+            or Path(name).suffix != suffix
+        ):
+            raise WeightsError(
+                f"{path} names the shard {shown(name)}; expected the plain name of a {suffix} file beside it"
+            )
     return Index(where, total, digests)
 
 

@@ -41,6 +41,7 @@ NUMPY_DTYPES: dict[str, torch.dtype] = {
     **{f"{sign}int{bits}": getattr(torch, f"{sign}int{bits}") for sign in ("", "u") for bits in (8, 16, 32, 64)},
 }
 
+LONGEST_REASON = 300  # characters: a reader may quote what it found
 WINDOW = 128 << 20  # bytes of a streamed file that may be resident before it is mapped anew
 
 
@@ -136,6 +137,6 @@ def unreadable(path: Path, kind: str, error: Exception) -> WeightsError:
     elif head.startswith(b"<") and b"\0" not in head:
         reason = "this is a web page, a login or error page; fetch the file again, from its direct address"
     else:
-        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        said = str(error).splitlines()[0][:LONGEST_REASON] if str(error).strip() else type(error).__name__
         reason = f"{said}; fetch or copy it again"
     return WeightsError(f"{path} ({size:,} bytes) cannot be read as {kind} file: {reason}")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vitzoo.errors import WeightsError
+from vitzoo.errors import VitzooError, WeightsError, shown
 from vitzoo.layouts.huggingface import config as hf_config
 from vitzoo.layouts.huggingface import processor as hf_processor
 from vitzoo.layouts.huggingface import tables as huggingface
@@ -20,6 +20,7 @@ from vitzoo.spec import About, ViTSpec
 
 Read = Callable[[str], "dict[str, Any] | None"]
 """What a file of the folder holds, by its name."""
+Reader = Callable[[Mapping[str, Any], Read], "Beside | None"]
 
 
 @dataclass(frozen=True)
@@ -56,9 +57,22 @@ def read_beside(checkpoint: Path, listed: Collection[str] | None = None) -> Besi
         readers.reverse()
     for name, reader in readers:
         config = read(name)
-        if config is not None and (found := reader(config, read)) is not None:
+        if config is not None and (found := _told(reader, config, read, folder / name)) is not None:
             return found
     return Beside()
+
+
+def _told(reader: Reader, config: Mapping[str, Any], read: Read, path: Path) -> Beside | None:
+    """What a reader finds; a value of another kind than it takes is an error of the file."""
+    try:
+        return reader(config, read)
+    except VitzooError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        said = shown(f"{type(error).__name__}: {error}")
+        raise WeightsError(
+            f"{path}: it, or what belongs to it, has a value of a wrong kind ({said}); mend it"
+        ) from None
 
 
 def _timm_or_huggingface(config: Mapping[str, Any], read: Read) -> Beside | None:

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -117,7 +118,8 @@ def add_registry(path: str | os.PathLike[str]) -> None:
         RegistryError: files that cannot be read, entries that are not valid, names that are taken.
     """
     global _loaded
-    _loaded = _registry().extended(Path(path))
+    with _one_at_a_time:
+        _loaded = _registry().extended(Path(path))
 
 
 def draft(path: Path) -> tuple[list[Entry], list[str]]:
@@ -358,6 +360,7 @@ def _entry_point_path(point: "EntryPoint") -> Path:
 
 
 _loaded: _Registry | None = None
+_one_at_a_time = threading.RLock()
 
 
 def compiled() -> dict[str, Any]:
@@ -370,12 +373,18 @@ def _registry() -> _Registry:
     """All registries."""
     global _loaded
     if _loaded is None:
-        plain = shipped.compiled(compiled)
-        found = _Registry({**plain, "files": [str(shipped.data_dir().resolve() / file) for file in plain["files"]]})
-        for origin, path in _user_paths():
-            try:
-                found = found.extended(path)
-            except RegistryError as error:
-                raise RegistryError(f"{origin}: {error}") from None
-        _loaded = found
+        with _one_at_a_time:
+            _loaded = _loaded or _read()
     return _loaded
+
+
+def _read() -> _Registry:
+    """What ships, and what the user adds by the environment and by entry points."""
+    plain = shipped.compiled(compiled)
+    found = _Registry({**plain, "files": [str(shipped.data_dir().resolve() / file) for file in plain["files"]]})
+    for origin, path in _user_paths():
+        try:
+            found = found.extended(path)
+        except RegistryError as error:
+            raise RegistryError(f"{origin}: {error}") from None
+    return found

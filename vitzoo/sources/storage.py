@@ -109,6 +109,7 @@ def leftovers() -> list[Path]:
 
     own, hub = cache_folder(), Path(constants.HF_HUB_CACHE)
     partial = [*hub.glob("models--*/blobs/*.incomplete"), *own.glob("urls/*/*.partial*"), *own.glob("*/.*.partial")]
+    partial += hub.glob("models--*/refs/**/.*.partial")
     old = [path for path in partial if time.time() - path.stat().st_mtime > ABANDONED]
     return sorted([*(own / "quarantine").glob("[!.]*"), *old, *orphaned_records()])
 

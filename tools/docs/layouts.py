@@ -73,14 +73,23 @@ def _overview() -> list[str]:
         written = f"folder with {code(files)}" if files else f"`{layout.suffix}`"
         within = code(scope.rstrip(".") for scope in layout.scopes)
         count = len(registry.with_layout(layout.name))
-        rows.append((f"`{layout.name}`", layout.origin, written, within, f"`{layout.resample}`", count))
+        rows.append((f"`{layout.name}`", layout.origin, written, within, _policy(layout), count))
     return table(("layout", "origin", "written as", "also found inside", "resampling", "weights"), rows, ("weights",))
+
+
+def _policy(layout: Layout) -> str:
+    if layout.resample_if is None:
+        return f"`{layout.resample}`"
+    condition, other = layout.resample_if
+    where = " and ".join(f"`{name}` is {value}" for name, value in condition.items())
+    return f"`{layout.resample}`; `{other}` where {where}"
 
 
 def _groups() -> list[str]:
     lines = [
         "A library's name stands for the first of its layouts that can hold the model. "
-        '"Resampling" is the [policy](resampling.md) for files that name none.',
+        "Resampling is the [policy](resampling.md) of the layout's own program. A file that several layouts explain "
+        "has a policy only if they agree.",
         "",
     ]
     return lines + table(("name", "stands for"), [(f"`{name}`", code(group)) for name, group in GROUPS.items()])

@@ -69,5 +69,5 @@ def test_links_in_a_circle(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     Image.new("RGB", (4, 4)).save(tmp_path / "a" / "x.png")
     (tmp_path / "a" / "up").symlink_to(tmp_path, target_is_directory=True)
-    with pytest.raises(DataError, match="a link leads to a folder that is there already; remove the link"):
+    with pytest.raises(DataError, match="a link leads to a folder that it stands in; remove the link"):
         open_splits(tmp_path)

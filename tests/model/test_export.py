@@ -9,6 +9,7 @@ from torch.export import Dim, export
 
 from vitzoo import ViT
 from vitzoo.errors import ResampleError
+from vitzoo.model.resample import sincos2d
 from vitzoo.spec import About, Resample
 
 PATCH = 8
@@ -28,7 +29,11 @@ SIZES = ((32, 32), (40, 56), (32, 48), (48, 32), (16, 24), (64, 64))
 
 
 def model_of(name: str, policy: Resample | None) -> ViT:
-    return tiny.randomise(ViT(tiny.spec(**KINDS[name][0]), About(resample=policy)))
+    model = tiny.randomise(ViT(tiny.spec(**KINDS[name][0]), About(resample=policy)))
+    if policy is Resample.SINCOS2D:  # is for weights whose table is this one
+        with torch.no_grad():
+            model.pos_embed.grid.copy_(sincos2d(model.spec.grid, model.spec.hidden_dim))
+    return model
 
 
 @pytest.mark.proves(

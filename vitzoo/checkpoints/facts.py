@@ -37,6 +37,8 @@ class Fact:
     where: str
     of_file: bool = True
     """Whether it says what the file has, and not what is wanted or usual."""
+    usual: bool = False
+    """Whether it is what the program has that the configuration beside the file names."""
 
 
 def facts(given: Mapping[str, Any], beside: Beside, usual: ViTSpec | None) -> list[Fact]:
@@ -52,7 +54,7 @@ def facts(given: Mapping[str, Any], beside: Beside, usual: ViTSpec | None) -> li
     where = f"was in {beside.file}"
     found += [Fact(name, field_value(name, value), where) for name, value in beside.fields.items()]
     weaker = [*beside.usual.items(), *(() if usual is None else usual)]
-    found += [Fact(name, field_value(name, value), f"is usual in {beside.file}", False) for name, value in weaker]
+    found += [Fact(name, field_value(name, value), f"is usual in {beside.file}", False, True) for name, value in weaker]
     return [fact for fact in found if fact.name not in GRID and not (fact.name in TRAINING and _shown(fact))]
 
 
@@ -84,16 +86,20 @@ def narrowed(candidates: Sequence[Candidate], known: Iterable[Fact], where: str)
     Raises:
         WeightsError, LayoutError: none is left; with the facts that the file contradicts, or that its layout does.
     """
-    ordered = sorted(known, key=lambda fact: not fact.of_file)
-    left = []
-    for candidate in candidates:
-        one = candidate.copy()
-        if all(_taken(one, fact) or not fact.of_file for fact in ordered):
-            if one.domains.values != candidate.domains.values:
-                one.probe()
-            left.append(one)
+    known = list(known)
+    ordered = sorted((fact for fact in known if not fact.usual), key=lambda fact: not fact.of_file)
+    left = [
+        one
+        for one in (candidate.copy() for candidate in candidates)
+        if all(_taken(one, fact) or not fact.of_file for fact in ordered)
+    ]
     if not left:
         raise _contradicted(candidates, [fact for fact in ordered if fact.of_file], where)
+    for fact in known:
+        if fact.usual:  # the configuration names one program: a reading that cannot be its is none
+            left = [one for one in left if _taken(one, fact)] or left
+    for one in left:
+        one.probe()
     return left
 
 

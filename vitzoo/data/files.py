@@ -94,12 +94,12 @@ def _on_disk(root: Path) -> tuple[dict[PurePosixPath, int], str]:
     """The folders at the ends of a tree and how many pictures each holds, with a digest of all names, sizes, times."""
     counts: dict[PurePosixPath, int] = {}
     digest = hashlib.sha256(str(root.resolve()).encode())
-    seen: set[tuple[int, int]] = set()
+    places: dict[Path, tuple[int, int]] = {}
     for folder, below, files in os.walk(root, followlinks=True):
         found = Path(folder).stat()
-        if (found.st_dev, found.st_ino) in seen:
-            raise DataError(f"{folder}: a link leads to a folder that is there already; remove the link")
-        seen.add((found.st_dev, found.st_ino))
+        places[Path(folder)] = (found.st_dev, found.st_ino)
+        if places[Path(folder)] in (places.get(parent) for parent in Path(folder).parents):
+            raise DataError(f"{folder}: a link leads to a folder that it stands in; remove the link")
         below.sort()
         inner = PurePosixPath(Path(folder).relative_to(root).as_posix())
         if _is_hidden(inner):

@@ -1,6 +1,7 @@
 """What a config.json of timm says, against what timm builds of it."""
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import torch
 from peers.timm import spec_fields as of_module
 from timm.layers import SwiGLUPacked
 from timm.models import save_for_hf
+from tiny import randomise
 from transformers import TimmWrapperConfig, TimmWrapperForImageClassification, TimmWrapperModel
 
+import vitzoo
 from vitzoo.errors import LayoutError
 from vitzoo.layouts.beside import Beside, read_beside
 from vitzoo.layouts.timm.config import entry_point, told
@@ -27,8 +30,13 @@ def built(architecture: str, **arguments: Any) -> ViTSpec:
 
 
 def said(architecture: str, **arguments: Any) -> ViTSpec:
-    stated, usual = entry_point(architecture, json.loads(json.dumps(arguments)), "config.json")
-    return ViTSpec(**{**usual, **stated})
+    found = entry_point(architecture, json.loads(json.dumps(arguments)), "config.json")
+    return ViTSpec(**{**found.usual, **found.stated})
+
+
+def as_timm(spec: ViTSpec) -> ViTSpec:
+    """timm counts an embedding's numbers as classes."""
+    return spec.replace(head="linear", num_classes=spec.out_dim) if spec.out_dim else spec
 
 
 def differing(found: ViTSpec, expected: ViTSpec) -> dict[str, tuple[Any, Any]]:
@@ -82,9 +90,7 @@ def test_an_entry_point_with_arguments_is_what_timm_builds(architecture: str, ar
     expected = built(architecture, **arguments)
     found = said(architecture, **arguments, num_classes=expected.num_classes)
     assert found.output_dim == expected.output_dim
-    if found.head == "projection":  # timm has no word for it
-        found = found.replace(head="linear", num_classes=expected.num_classes)
-    assert differing(found, expected) == {}
+    assert differing(as_timm(found), expected) == {}
 
 
 SMALL = {"img_size": 48, "embed_dim": 64, "depth": 2, "num_heads": 4, "num_classes": 6}
@@ -122,6 +128,82 @@ def test_what_json_cannot_name_is_usual_and_not_stated(tmp_path: Path) -> None:
     by_name = {**config, "model_args": {**arguments, "mlp_layer": "SwiGLUPacked", "act_layer": "silu"}}
     assert differing(ViTSpec(**{**told(by_name).usual, **told(by_name).fields}), expected) == {}
     assert told(by_name).fields["mlp_dim"] == expected.mlp_dim
+
+
+SHARED: dict[str, list[Any]] = {
+    **{"embed_dim": [48, 96], "mlp_ratio": [2.5, 8 / 3], "img_size": [32, [32, 48]], "patch_size": [8, 16]},
+    **{"in_chans": [1, 4], "num_classes": [0, 7], "init_values": [1e-4], "class_token": [True]},
+    **{"qkv_bias": [True, False], "qk_norm": [True, False], "no_embed_class": [True, False]},
+    "global_pool": ["token", "avg", "map", ""],
+}
+OF_VIT: dict[str, list[Any]] = {
+    **{"reg_tokens": [0, 2], "pre_norm": [True, False], "final_norm": [True, False], "fc_norm": [True, False]},
+    **{"norm_layer": ["layernorm", "rmsnorm"], "act_layer": ["silu", "quick_gelu"], "pos_embed": ["learn", "none"]},
+    **{"proj_bias": [True, False], "scale_attn_norm": [True], "scale_mlp_norm": [True], "attn_layer": ["diff"]},
+}
+OF_EVA: dict[str, list[Any]] = {
+    **{"num_reg_tokens": [0, 2], "rope_type": ["cat", "dinov3"], "rope_temperature": [50.0], "ref_feat_shape": [7]},
+    **{"rope_rotate_half": [True, False], "rope_grid_indexing": ["xy", "ij"], "use_abs_pos_emb": [True, False]},
+    **{"swiglu_mlp": [True, False], "swiglu_align_to": [0, 8], "scale_mlp": [True, False], "qkv_fused": [True, False]},
+    **{"scale_attn_inner": [True], "attn_type": ["eva", "rope"], "use_fc_norm": [True, False]},
+    **{"attn_pool_num_heads": [1, 2], "attn_pool_mlp_ratio": [2.0, 3.0]},
+}
+OF_BEIT: dict[str, list[Any]] = {
+    **{"use_rel_pos_bias": [True, False], "use_abs_pos_emb": [True, False], "swiglu_mlp": [True, False]},
+    "use_fc_norm": [True, False],
+}
+
+
+@pytest.mark.parametrize("architecture", ENTRY_POINTS)
+def test_any_arguments_are_what_timm_builds_or_refused(architecture: str) -> None:
+    """Arguments drawn at random, each entry point with its own."""
+    with torch.device("meta"):
+        kind = type(timm.create_model(architecture, depth=1)).__name__
+    every = SHARED | {"Eva": OF_EVA, "Beit": OF_BEIT}.get(kind, OF_VIT)
+    choose, compared = random.Random(architecture), 0
+    for _ in range(16):
+        arguments = {name: choose.choice(every[name]) for name in choose.sample(list(every), choose.randint(0, 4))}
+        arguments |= {"depth": 1, **({"num_heads": 3} if "embed_dim" in arguments else {})}
+        try:
+            expected = built(architecture, **arguments)
+        except Exception:
+            continue
+        try:
+            found = said(architecture, **arguments)
+        except LayoutError:
+            continue
+        # An entry point may say where its last norm stands; with another pool tensors show it.
+        shown = {"final_norm"} if "global_pool" in arguments else set()
+        assert differing(as_timm(found), expected).keys() <= shown, arguments
+        compared += 1
+    assert compared > 4
+
+
+def test_pictures_that_timm_pads_are_refused() -> None:
+    padded = {"img_size": 56, "dynamic_img_size": True, "dynamic_img_pad": True}
+    with pytest.raises(LayoutError, match=r"dynamic_img_pad is True.*padded to whole patches, and no spec does that"):
+        said("vit_tiny_patch16_224", **padded)
+    assert said("vit_tiny_patch16_224", **{**padded, "img_size": 64}).img_size == (64, 64)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "more"),
+    [
+        ("vit_pe_core_tiny_patch16_384", {"mlp_ratio": 2.5}),
+        ("vit_pe_spatial_tiny_patch16_512", {}),
+        ("vit_base_patch16_siglip_224", {"class_token": True}),
+        ("vit_small_patch16_dinov3", {"use_abs_pos_emb": True}),
+    ],
+)
+def test_the_class_of_the_entry_point_tells_layouts_apart(
+    architecture: str, more: dict[str, Any], tmp_path: Path
+) -> None:
+    """Tensors of a narrowed model do not show a rotary embedding, nor is it like any that was published."""
+    peer = randomise(timm.create_model(architecture, **{**SMALL, **more}).eval())
+    save_for_hf(peer, str(tmp_path), model_args={**SMALL, **more})
+    x = torch.randn(2, 3, 48, 48, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(vitzoo.create(tmp_path).eval()(x), peer(x), rtol=1e-5, atol=1e-5)
 
 
 def test_an_argument_that_may_change_numbers_is_named() -> None:

@@ -183,11 +183,11 @@ def _candidates(file: TensorFile, given: Mapping[str, Any], told: Told) -> tuple
                 found = among(group)
             else:
                 raise
-        names = {layout.name for layout in tables_named(beside.layout)} if beside.layout else set()
+        names = {layout.name for layout in beside.tables}
         return found, beside if names & {one.layout.name for one in found} else Beside()
-    if beside.layout is not None:
+    if beside.tables:
         try:
-            return among(tables_named(beside.layout)), beside
+            return among(beside.tables), beside
         except LayoutError as error:
             try:
                 return among(LAYOUTS.values()), Beside()

@@ -10,7 +10,9 @@ from vitzoo.errors import VitzooError, WeightsError, shown
 from vitzoo.layouts.huggingface import config as hf_config
 from vitzoo.layouts.huggingface import processor as hf_processor
 from vitzoo.layouts.huggingface import tables as huggingface
+from vitzoo.layouts.layout import Layout
 from vitzoo.layouts.open_clip import config as open_clip_config
+from vitzoo.layouts.tables import named
 from vitzoo.layouts.timm import config as timm_config
 from vitzoo.layouts.timm import pictures as timm_pictures
 from vitzoo.layouts.timm import tables as timm
@@ -39,6 +41,15 @@ class Beside:
     """Fields that the class or entry point takes where the file is silent, and code could have said otherwise."""
     file: str = "config.json"
     """The name of the configuration file."""
+    layouts: tuple[str, ...] = ()
+    """Those of `layout` that the class which the file names is stored in."""
+
+    @property
+    def tables(self) -> list[Layout]:
+        """The layouts that the checkpoint may be in, as the file says; none if it does not."""
+        if self.layout is None:
+            return []
+        return [table for table in named(self.layout) if not self.layouts or table.name in self.layouts]
 
 
 def read_beside(checkpoint: Path, listed: Collection[str] | None = None) -> Beside:
@@ -85,6 +96,7 @@ def _timm_or_huggingface(config: Mapping[str, Any], read: Read) -> Beside | None
             said.architecture,
             layout="timm",
             usual=said.usual,
+            layouts=said.layouts,
         )
     if "model_type" not in config:
         return None
@@ -110,6 +122,7 @@ def _open_clip(config: Mapping[str, Any], read: Read) -> Beside:
         layout=said.layout,
         usual=said.usual,
         file=open_clip_config.FILE,
+        layouts=said.layouts,
     )
 
 

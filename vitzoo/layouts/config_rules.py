@@ -136,6 +136,15 @@ def ratio(
     return Computed((key,), (name,), formula, guesses, ("hidden_dim", *of), when=when or {})
 
 
+def _remains(patch: Any, size: Any) -> bool:
+    return any(side % length for side, length in zip(pair(size), pair(patch), strict=True))
+
+
+def remainder(key: str) -> Computed:
+    """Whether whole patches, whose size `key` is, leave a rest of the picture. Nothing is written: the sizes say it."""
+    return Computed((key,), ("drop_remainder",), _remains, lambda *_: (), ("img_size",))
+
+
 @dataclass(frozen=True)
 class Found:
     """What a file says: fields of the spec and of the table's own, and the keys that each rests on."""

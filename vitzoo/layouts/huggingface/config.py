@@ -11,9 +11,9 @@ from vitzoo.layouts.config_rules import (
     Fields,
     Rules,
     misread,
-    pair,
     ratio,
     read,
+    remainder,
     same,
     word,
     words,
@@ -96,6 +96,7 @@ def _square(patches: int, patch: tuple[int, int]) -> tuple[int, int]:
     return side * patch[0], side * patch[1]
 
 
+REMAINDER = remainder("patch_size")
 VIT_RULES: Rules = (*COMMON, *QKV)
 DINOV2_RULES: Rules = (
     word("use_swiglu_ffn", "mlp", GATED),
@@ -391,9 +392,7 @@ def _with_task(kind: Kind, task: Task, outer: Mapping[str, Any], full: Mapping[s
     outputs: Fields = {"num_classes": count, "out_dim": None}
     if task.counted == EMBEDDING:
         outputs = {"head": Head.PROJECTION, "num_classes": 0, "out_dim": count}
-    fields = {**read(kind.rules, full, "config.json", kind.fixed | task.fields).spec(), **outputs}
-    sizes = [pair(fields[key]) for key in ("img_size", "patch_size")]
-    return {**fields, "drop_remainder": any(size % patch for size, patch in zip(*sizes, strict=True))}
+    return {**read((*kind.rules, REMAINDER), full, "config.json", kind.fixed | task.fields).spec(), **outputs}
 
 
 def _count(key: str | None, told: Mapping[str, Any]) -> int:

@@ -4,13 +4,13 @@ It is of a model of pictures and texts. A tower of pictures alone, which is what
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vitzoo.errors import LayoutError
-from vitzoo.layouts.config_rules import Always, Computed, Fields, Rules, pair, ratio, read, same, word, words
-from vitzoo.layouts.open_clip.tables import TRUNKS
-from vitzoo.layouts.timm.config import entry_point
+from vitzoo.layouts.config_rules import Always, Computed, Fields, Rules, ratio, read, remainder, same, word, words
+from vitzoo.layouts.open_clip.tables import TOWERS_OF, TRUNKS
+from vitzoo.layouts.timm.config import EntryPoint, entry_point
 
 FILE = "open_clip_config.json"
 WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
@@ -35,17 +35,10 @@ HARMLESS = frozenset(
 ELSEWHERE = "it adds tensors or steps that no layout here reads. Use weights of a plain tower"
 
 
-def _quotient(width: int, dim: int) -> int:
-    return dim // width
-
-
-def _quotients(heads: int, dim: int) -> tuple[int, ...]:
-    return (dim // heads,)
-
-
 EMBEDDING: Rules = same(embed_dim="out_dim")
 TOWER: Rules = (
     *same(image_size="img_size", patch_size="patch_size", layers="depth", width="hidden_dim"),
+    remainder("patch_size"),
     *same(ls_init_value="layer_scale"),
     *(same(**{"norm_kwargs.eps": "norm_eps"})),
     Computed(
@@ -111,6 +104,7 @@ class Told:
     preprocessing: Fields
     layout: str
     name: str | None = None
+    layouts: tuple[str, ...] = ()
 
 
 def told(config: Mapping[str, Any]) -> Told:
@@ -137,20 +131,21 @@ def told(config: Mapping[str, Any]) -> Told:
     said = read(PREPROCESSING, PREPROCESSING_DEFAULTS | dict(config.get("preprocess_cfg") or {}), FILE)
     pictures = {**said.fields, "crop_pct": 1.0}
     if keys["timm_model_name"]:
-        fields, usual = _trunk(keys)
-        return Told(fields, usual, pictures, TRUNKS, keys["timm_model_name"])
+        trunk = _trunk(keys)
+        layouts = tuple(name for one in trunk.layouts for name in TOWERS_OF[one])
+        return Told(trunk.stated, trunk.usual, pictures, TRUNKS, keys["timm_model_name"], layouts)
     if isinstance(keys["layers"], list):
         raise LayoutError(
             f"{FILE}: layers is {keys['layers']}, which is a ResNet; only Vision Transformers are read here"
         )
-    fields = read(TOWER, keys, FILE, TOWER_HAS).spec()
-    sizes = zip(pair(fields["img_size"]), pair(fields["patch_size"]), strict=True)
-    return Told({**fields, "drop_remainder": any(a % b for a, b in sizes)}, {}, pictures, "open_clip")
+    return Told(read(TOWER, keys, FILE, TOWER_HAS).spec(), {}, pictures, "open_clip")
 
 
-def _trunk(keys: Mapping[str, Any]) -> tuple[Fields, Fields]:
+def _trunk(keys: Mapping[str, Any]) -> EntryPoint:
     """A tower that timm builds, whose pool open_clip chooses; what projects is told here."""
     said = {"global_pool": keys["timm_pool"]} if keys["timm_pool"] else {}
-    fields, usual = entry_point(keys["timm_model_name"], said, FILE)
-    fields |= read(TRUNK_HEAD, keys, FILE, {"num_classes": 0}).spec()
-    return fields, {name: value for name, value in usual.items() if name not in fields}
+    found = entry_point(keys["timm_model_name"], said, FILE)
+    stated = {**found.stated, **read(TRUNK_HEAD, keys, FILE, {"num_classes": 0}).spec()}
+    return replace(
+        found, stated=stated, usual={name: value for name, value in found.usual.items() if name not in stated}
+    )

@@ -99,7 +99,10 @@ def timm_tower(table: Layout, projected: bool) -> Layout:
     )
 
 
-TIMM_TOWERS = tuple(timm_tower(table, projected) for table in timm.LAYOUTS for projected in (True, False))
+_TOWERS = {table.name: tuple(timm_tower(table, projected) for projected in (True, False)) for table in timm.LAYOUTS}
+TIMM_TOWERS = tuple(tower for towers in _TOWERS.values() for tower in towers)
+TOWERS_OF = {name: tuple(tower.name for tower in towers) for name, towers in _TOWERS.items()}
+"""The layouts of a tower by that of the trunk alone."""
 TRUNKS = "open_clip_trunk"
 """The group of timm's towers."""
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from vitzoo.layouts.config_rules import Always, Computed, Rule, Rules, Same, ratio, same, word, words
+from vitzoo.layouts.config_rules import Always, Computed, Rule, Rules, Same, ratio, remainder, same, word, words
 from vitzoo.layouts.timm.tables import EVA_STORED, VIT_STORED
 from vitzoo.spec import MLP
 from vitzoo.spec.tensors import SOME
@@ -72,7 +72,11 @@ _PE = {
 OTHERWISE: Mapping[str, Mapping[str, Any]] = {
     **{f"vit_{size}_patch16_dinov3{bias}": {"global_pool": "avg"} for size in _DINOV3 for bias in ("", "_qkvb")},
     **{f"vit_{name}": {"global_pool": "avg"} for name in ("tiny_patch16_dinov3_qkvb", "7b_patch16_dinov3")},
-    **{f"vit_pe_{name}": {"ref_feat_shape": [side, side]} for side, names in _PE.items() for name in names},
+    **{
+        f"vit_pe_{name}": {"ref_feat_shape": [side, side], "attn_pool_mlp_ratio": 4.0}
+        for side, names in _PE.items()
+        for name in names
+    },
     "vit_huge_patch14_clip_378": {"act_layer": "gelu"},
 }
 """Arguments of entry points that build something else than the weights of their name were published for."""
@@ -88,8 +92,24 @@ SIZES: Rules = same(
     embed_dim="hidden_dim",
     depth="depth",
     num_heads="num_heads",
-    init_values="layer_scale",
     drop_path_rate="drop_path_rate",
+)
+SIZES += (
+    remainder("patch_size"),
+    Always(
+        ("dynamic_img_pad",),
+        (),
+        value=False,
+        reason="pictures are padded to whole patches, and no spec does that. Use weights for whole patches",
+        when={"drop_remainder": True},
+    ),
+)
+# Where norms stand after the branches, the value is what these begin with.
+LAYER_SCALE: Rules = (
+    Same(("init_values",), ("layer_scale",), when={"block": ("pre_norm", "parallel")}),
+    Computed(
+        ("init_values",), ("layer_scale",), lambda value: None, lambda value: (None,), when={"block": "post_norm"}
+    ),
 )
 TABLE = {"pos_embed": ("learned", "fixed")}
 # One switch puts either all prefix tokens into the table of positions or none.
@@ -106,7 +126,10 @@ PREFIX: Rules = (
         **TABLE,
     ),
     word("no_embed_class", "pos_prefix", {True: "none", False: "all"}, class_token=True, reg_tokens=SOME, **TABLE),
-    word("no_embed_class", "pos_prefix", {True: "none", False: "all"}, class_token=False, **TABLE),
+    word("no_embed_class", "pos_prefix", {True: "none", False: "all"}, class_token=False, reg_tokens=SOME, **TABLE),
+    # Without such tokens and without a table the switch is idle: off, for a class token that a caller adds.
+    word("no_embed_class", "pos_prefix", {False: "none", True: "none"}, class_token=False, reg_tokens=0, **TABLE),
+    Always(("no_embed_class",), (), value=False, when={"pos_embed": "none"}),
 )
 POOLS = {"token": "cls", "avg": "avg", "map": "map", "": "none"}
 POOL: Rules = (
@@ -178,6 +201,7 @@ VISION_TRANSFORMER = Class(
             (("ParallelScalingBlock", "attn"), ("parallel", "softmax")),
             (("DiffParallelScalingBlock", "attn"), ("parallel", "diff")),
         ),
+        *LAYER_SCALE,
         words(
             "mlp_layer",
             "mlp packed",
@@ -218,7 +242,10 @@ VISION_TRANSFORMER = Class(
             (("learn",), ("fixed",)),
             (("none",), ("none",)),
             (("",), ("none",)),
+            when={"dist_token": False},
         ),
+        # The distilled class always has a table.
+        word("pos_embed", "pos_embed", dict.fromkeys(("learn", "none", ""), "learned"), dist_token=True),
         *PREFIX,
         *POOL,
         *(
@@ -257,8 +284,8 @@ EVA_POOL: Rules = (
     word("global_pool", "pool", POOLS),
     words(
         "global_pool",
-        "pool_heads pool_prefix",
-        *(((name,), (None, False)) for name in POOLS),
+        "pool_heads pool_mlp_dim pool_prefix",
+        *(((name,), (None, None, False)) for name in POOLS),
         when={"pool": ("cls", "avg", "none")},
     ),
     words("global_pool", "pool_prefix", (("map",), (True,)), when={"pool": "map", "class_token": True}),
@@ -298,6 +325,7 @@ EVA = Class(
         ratio("mlp_ratio", "mlp_dim", aligned_width, "mlp", "align"),
         word("attn_only_layer_scale", "layer_scale_mlp", {True: False, False: True}),
         word("use_post_norm", "block", {True: "post_norm", False: "pre_norm"}),
+        *LAYER_SCALE,
         word("qkv_fused", "split", {True: False, False: True}),
         # Grouped queries are of the kind of attention that has a bias for keys.
         words(
@@ -344,7 +372,7 @@ BEIT = Class(
     (
         *SIZES,
         *NORM,
-        *same(scale_mlp="mlp_norm"),
+        *same(init_values="layer_scale", scale_mlp="mlp_norm"),
         GATED_BY_SWITCH,
         ratio("mlp_ratio", "mlp_dim", plain_width),
         word("qkv_bias", "qkv_bias", {True: "qv", False: "none"}),
@@ -365,6 +393,11 @@ CLASSES: Mapping[str, tuple[Class, Mapping[str, Any]]] = {
     "timm_beit": (BEIT, {}),
 }
 """The class of each layout, and how it stores its layers."""
+
+
+def layouts_of(kind: Class) -> tuple[str, ...]:
+    """The layouts that weights of a class may be in."""
+    return tuple(name for name, (one, _) in CLASSES.items() if one is kind)
 
 
 def stored(layout: str, gated: bool) -> dict[str, Any]:

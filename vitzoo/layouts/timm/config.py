@@ -11,10 +11,20 @@ from typing import Any
 
 from vitzoo import registry
 from vitzoo.errors import LayoutError
-from vitzoo.layouts.config_rules import Fields, misread, pair, read, write
+from vitzoo.layouts.config_rules import Fields, misread, read, write
 from vitzoo.layouts.tables import GROUPS, layout_for
 from vitzoo.layouts.timm import pictures
-from vitzoo.layouts.timm.arguments import BY_NAME, CLASSES, FOLLOWS, HARMLESS, IN_CODE, OTHERWISE, Class, stored
+from vitzoo.layouts.timm.arguments import (
+    BY_NAME,
+    CLASSES,
+    FOLLOWS,
+    HARMLESS,
+    IN_CODE,
+    OTHERWISE,
+    Class,
+    layouts_of,
+    stored,
+)
 from vitzoo.layouts.timm.tables import EVA_STORED
 from vitzoo.spec import MLP, AttentionKind, BlockKind, Head, Norm, Preprocessing, ViTSpec
 
@@ -105,6 +115,17 @@ class Told:
     architecture: str
     fields: Mapping[str, Any]
     usual: Mapping[str, Any]
+    layouts: tuple[str, ...]
+    """Those of its class; all of timm's where the entry point is not known."""
+
+
+@dataclass(frozen=True)
+class EntryPoint:
+    """What an entry point builds: fields that its arguments state, fields that are usual, the layouts of its class."""
+
+    stated: Fields
+    usual: Fields
+    layouts: tuple[str, ...]
 
 
 # --- Writing ----------------------------------------------------------------------------------------------------------
@@ -197,15 +218,16 @@ def told(config: Mapping[str, Any]) -> Told:
             "a config.json of timm names its 'architecture', and this one does not; write it into the file"
         )
     ours = config.get(OURS) or {}
-    fields, usual = entry_point(config["architecture"], _said(config), "config.json", whole=bool(ours))
+    found = entry_point(config["architecture"], _said(config), "config.json", whole=bool(ours))
+    fields, usual = found.stated, found.usual
     if ours.get("head") == Head.PROJECTION and "num_classes" in fields:
         fields |= {"head": Head.PROJECTION, "out_dim": fields["num_classes"], "num_classes": 0}
     if not _input_is_fixed(config) and "img_size" not in fields and (size := _pretrained(config).get("input_size")):
         usual = {"img_size": tuple(size[1:]), **usual}
-    return Told(config["architecture"], fields, usual)
+    return Told(config["architecture"], fields, usual, found.layouts)
 
 
-def entry_point(architecture: str, said: Mapping[str, Any], where: str, whole: bool = False) -> tuple[Fields, Fields]:
+def entry_point(architecture: str, said: Mapping[str, Any], where: str, whole: bool = False) -> EntryPoint:
     """What `timm.create_model(architecture, **said)` is: the fields that `said` states, and those usual there.
 
     If that is the `whole` of it, what the entry point's classes fix is stated too.
@@ -214,14 +236,14 @@ def entry_point(architecture: str, said: Mapping[str, Any], where: str, whole: b
         LayoutError: an argument that is not known and may change numbers, or a value without a meaning.
     """
     if not registry.knows(architecture):
-        return _of_any_class(said, where), {}
+        return EntryPoint(_of_any_class(said, where), {}, tuple(CLASSES))
     name = registry.resolve(architecture)
     full = f"{name.model}.{name.tag}"
     spec = registry.model_spec(name.model) if name.tag is None else registry.entry_spec(full)
     sources = [] if name.tag is None else [source.layout for source in registry.weights_entry(full).sources]
     layout = next((one for one in sources if one in GROUPS["timm"]), None) or layout_for("timm", spec).name
     if layout not in CLASSES:
-        return _of_any_class(said, where), {}
+        return EntryPoint(_of_any_class(said, where), {}, tuple(CLASSES))
     kind = CLASSES[layout][0]
     _known_to([kind], said, where)
     entry = _arguments(spec, layout, spec.num_classes or spec.out_dim or 0) | dict(OTHERWISE.get(architecture, {}))
@@ -230,9 +252,10 @@ def entry_point(architecture: str, said: Mapping[str, Any], where: str, whole: b
             entry[derived] = None
     found = read(kind.rules, {**entry, **said}, where, kind.always)
     fields, sure = found.spec(), found.resting_on({*said, *(IN_CODE if whole else BY_NAME)})
-    stated = _sized(_counted({name: value for name, value in fields.items() if name in sure}, spec))
-    everything = _sized({**{name: getattr(spec, name) for name in type(spec).model_fields}, **fields})
-    return stated, {name: value for name, value in everything.items() if name not in stated}
+    stated = _counted({name: value for name, value in fields.items() if name in sure}, spec)
+    everything = _counted({**{name: getattr(spec, name) for name in type(spec).model_fields}, **fields}, spec)
+    usual = {name: value for name, value in everything.items() if name not in stated}
+    return EntryPoint(stated, usual, layouts_of(kind))
 
 
 def _counted(stated: Fields, spec: ViTSpec) -> Fields:
@@ -249,7 +272,7 @@ def _of_any_class(said: Mapping[str, Any], where: str) -> Fields:
     kinds = list({id(kind): kind for kind, _ in CLASSES.values()}.values())
     readings = [read(kind.rules, said, where).spec() for kind in _known_to(kinds, said, where)]
     first, *others = readings
-    return _sized({name: v for name, v in first.items() if all(name in o and o[name] == v for o in others)})
+    return {name: v for name, v in first.items() if all(name in o and o[name] == v for o in others)}
 
 
 def _known_to(kinds: Sequence[Class], said: Mapping[str, Any], where: str) -> list[Class]:
@@ -262,13 +285,6 @@ def _known_to(kinds: Sequence[Class], said: Mapping[str, Any], where: str) -> li
         f"{where}: timm's argument {', '.join(nearest)} in model_args is not known here, and it may "
         "change what the model computes. Take it out of the file if it does not"
     )
-
-
-def _sized(fields: Fields) -> Fields:
-    if not {"img_size", "patch_size"} <= fields.keys():
-        return fields
-    sizes = zip(pair(fields["img_size"]), pair(fields["patch_size"]), strict=True)
-    return {**fields, "drop_remainder": any(size % patch for size, patch in sizes)}
 
 
 def _said(config: Mapping[str, Any]) -> Fields:

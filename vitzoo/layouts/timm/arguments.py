@@ -41,7 +41,7 @@ HARMLESS = frozenset(
     {
         *("drop_rate", "pos_drop_rate", "patch_drop_rate", "proj_drop_rate", "attn_drop_rate"),
         *("weight_init", "fix_init", "head_init_scale"),
-        *("dynamic_img_size", "dynamic_img_pad", "strict_img_size"),
+        *("dynamic_img_size", "strict_img_size"),
         *("rope_shift_coords", "rope_jitter_coords", "rope_rescale_coords", "rope_mrope_section"),
         *("device", "dtype", "scriptable", "exportable", "no_jit", "cache_dir", "pretrained"),
     }
@@ -96,6 +96,8 @@ SIZES: Rules = same(
 )
 SIZES += (
     remainder("patch_size"),
+)
+PADDED: Rules = (
     Always(
         ("dynamic_img_pad",),
         (),
@@ -182,6 +184,7 @@ VISION_TRANSFORMER = Class(
     (
         word("model_cls", "dist_token", {"VisionTransformer": False, "VisionTransformerDistilled": True}),
         *SIZES,
+        *PADDED,
         *same(
             class_token="class_token",
             reg_tokens="reg_tokens",
@@ -311,6 +314,7 @@ EVA_POOL: Rules = (
 EVA = Class(
     (
         *SIZES,
+        *PADDED,
         *NORM,
         *same(
             class_token="class_token",

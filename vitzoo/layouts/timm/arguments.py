@@ -84,17 +84,17 @@ OTHERWISE: Mapping[str, Mapping[str, Any]] = {
 # --- What the classes share ------------------------------------------------------------------------------------------
 
 NORM: Rules = same(norm_cls="norm", norm_eps="norm_eps")
-SIZES: Rules = same(
-    img_size="img_size",
-    patch_size="patch_size",
-    in_chans="in_chans",
-    num_classes="num_classes",
-    embed_dim="hidden_dim",
-    depth="depth",
-    num_heads="num_heads",
-    drop_path_rate="drop_path_rate",
-)
-SIZES += (
+SIZES: Rules = (
+    *same(
+        img_size="img_size",
+        patch_size="patch_size",
+        in_chans="in_chans",
+        num_classes="num_classes",
+        embed_dim="hidden_dim",
+        depth="depth",
+        num_heads="num_heads",
+        drop_path_rate="drop_path_rate",
+    ),
     remainder("patch_size"),
 )
 PADDED: Rules = (

@@ -11,6 +11,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 
 from vitzoo.errors import TrainingError, WeightsError
 from vitzoo.files.atomic import replacing
+from vitzoo.files.pickle import unpickled
 
 LAST, BEST = "checkpoints/last.ckpt", "checkpoints/best.ckpt"
 
@@ -27,6 +28,21 @@ class WholeFileIO(TorchCheckpointIO):
         target.parent.mkdir(parents=True, exist_ok=True)
         with replacing(target) as partial, partial.open("wb") as file:
             torch.save(checkpoint, file)
+
+
+def part_of(checkpoint: Path, name: str) -> dict[str, Any]:
+    """An entry of a checkpoint of a run.
+
+    Raises:
+        TrainingError: the file is damaged, or no checkpoint of a run.
+    """
+    try:
+        found = unpickled(checkpoint)
+    except WeightsError as error:
+        raise TrainingError(f"{error}; without it --resume cannot go on: name another folder") from None
+    if not isinstance(found, dict) or not isinstance(found.get(name), dict):
+        raise TrainingError(f"{checkpoint} is no checkpoint of a run: it has no '{name}'; name another folder")
+    return dict(found[name])
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from vitzoo.files.atomic import replacing
 from vitzoo.publish.dialect import ViT
 from vitzoo.registry.recipes import Recipe, load_recipe
 from vitzoo.registry.strict_yaml import read_yaml
-from vitzoo.train.checkpoints import BEST, LAST, explained
+from vitzoo.train.checkpoints import BEST, LAST, explained, part_of
 from vitzoo.train.datamodule import PictureData
 from vitzoo.train.lora import add_lora, merge, save_adapter
 from vitzoo.train.module import FineTuner, ShardedFineTuner, make_optimizer, seed_step
@@ -132,7 +132,7 @@ def _claimed(folder: Path, recipe: Recipe, facts: dict[str, Any], resume: bool) 
     last = folder / LAST
     if not resume or not last.exists():
         return None
-    before = torch.load(last, map_location="cpu", weights_only=True, mmap=True)["facts"]
+    before = part_of(last, "facts")
     if changed := [f"{name} was {before[name]} and is {now}" for name, now in facts.items() if before[name] != now]:
         raise TrainingError(f"the run in {folder} cannot go on: {'; '.join(changed)}; give the same, or another output")
     return last
@@ -163,5 +163,5 @@ def _write_recipe(folder: Path, recipe: Recipe, resume: bool) -> None:
 
 def _load(vit: ViT, checkpoint: Path) -> None:
     """The weights that a checkpoint ends with: with an average of the weights, that average."""
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    state = part_of(checkpoint, "state_dict")
     vit.load_state_dict({key.removeprefix("model."): value for key, value in state.items()})

@@ -51,7 +51,8 @@ class Argument(NamedTuple):
         if self.name in options:
             option = options[self.name]
             return option if self.value is None else " ".join(f"{option} {value}" for value in values)
-        text = str(self.value).replace(" ", "") if isinstance(self.value, list | tuple) else self.value
+        text = "..." if self.value is None else self.value
+        text = str(text).replace(" ", "") if isinstance(text, list | tuple) else text
         return f"{options['settings']} {self.name}={text}" if "settings" in options else str(self)
 
 

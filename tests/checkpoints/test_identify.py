@@ -1,8 +1,9 @@
 """What a checkpoint is: every entry of the registry from its tensors' names and shapes alone, and what is refused."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
@@ -19,6 +20,8 @@ from vitzoo.checkpoints.reading import function
 from vitzoo.errors import LayoutError, SpecError, WeightsError
 from vitzoo.layouts.tables import get_layout
 from vitzoo.spec import Resample, ViTSpec
+
+Run = Callable[..., Any]
 
 NAMES = registry.list_pretrained()
 
@@ -166,6 +169,25 @@ def test_a_size_that_the_table_may_be_for_is_asked_about(mystery: Path, peer: to
         vitzoo.create(mystery, layout="timm", **HIDDEN, source_img_size=48)
 
 
+def test_a_table_that_is_no_square_is_asked_about_in_the_words_of_a_command(tmp_path: Path, run: Run) -> None:
+    torch.save(timm.create_model("vit_tiny_patch16_224", depth=1, img_size=(32, 80)).state_dict(), tmp_path / "x.pth")
+    known = [part for name, value in HIDDEN.items() for part in ("--set", f"{name}={str(value).lower()}")]
+    asked = run("info", tmp_path / "x.pth", "--layout", "timm", *known)
+    assert asked.code == 2
+    assert "of 1x10, 1x11, 2x5, 5x2, 10x1, 11x1 patches: --set source_img_size=..." in asked.err
+    assert "pos_prefix" not in asked.err  # the size tells it
+    wished = run("info", tmp_path / "x.pth", "--layout", "timm", *known, "--set", "img_size=[32,80]")
+    assert wished.err.rstrip().endswith("--set source_img_size=[32,80]")
+    assert run("info", tmp_path / "x.pth", "--layout", "timm", *known, "--set", "source_img_size=[32,80]").code == 0
+
+
+def test_a_configuration_of_another_file_is_left_out_and_that_is_said(tmp_path: Path, peer: torch.nn.Module) -> None:
+    torch.save(peer.state_dict(), tmp_path / "own.pth")
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "dinov2", "num_attention_heads": 6}))
+    report = vitzoo.create(tmp_path / "own.pth", layout="timm", **HIDDEN).load_report
+    assert "config.json names another layout than the file is in, and was not read" in str(report)
+
+
 def test_a_policy_that_is_not_decided_is_none_and_asked_for(mystery: Path) -> None:
     """timm's, DINO's and MAE's files look alike, and their programs resample tables differently."""
     facts = {**HIDDEN, "rope": None, "pool_heads": None}
@@ -184,7 +206,7 @@ def test_what_nothing_says_of_pictures_is_a_warning(mystery: Path) -> None:
 
 def test_a_rectangular_table_needs_its_size(tmp_path: Path) -> None:
     spec = ViTSpec(img_size=(32, 64), patch_size=8, hidden_dim=48, depth=2, num_heads=3, mlp_dim=96)
-    with pytest.raises(WeightsError, match=r"do not show .*img_size"):
+    with pytest.raises(WeightsError, match=r"does not show the size of the pictures.*source_img_size"):
         identify(Shapes(spec, "timm"), HIDDEN, Told("timm"))
     assert identify(Shapes(spec, "timm"), HIDDEN, Told("timm", img_size=(32, 64))).spec == spec.replace(
         layer_scale=None

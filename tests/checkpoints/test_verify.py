@@ -145,3 +145,30 @@ def test_a_library_without_a_model_is_told(tmp_path: Path) -> None:
     source = vitzoo.save(tiny.randomise(ViT(tiny.spec())), tmp_path / "model")
     with pytest.raises(LayoutError, match="no model of 'open_clip' is at hand; compare with a checkpoint, or timm or"):
         vitzoo.verify(source, "open_clip")
+
+
+@pytest.mark.parametrize("name", ["AIMv2Model", "AIMv2VisionModel"])
+def test_a_class_that_transformers_never_had_is_run_as_the_one_that_it_has(name: str, tmp_path: Path) -> None:
+    """AIMv2's authors published single towers under a type and classes of their own."""
+    cls, config = ALL["aimv2"]
+    tiny.randomise(cls(config)).save_pretrained(tmp_path)
+    said = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(said | {"model_type": "aimv2", "architectures": [name]}))
+    result = vitzoo.verify(tmp_path, "huggingface")
+    assert result.equal
+    assert result.second.endswith("Aimv2VisionModel")
+
+
+def test_what_transformers_says_while_it_loads_is_not_repeated(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A notice of the pooler that the class of an encoder draws where the file has none, and that is not compared."""
+    level = hf.logging.get_verbosity()
+    hf.logging.set_verbosity_warning()
+    monkeypatch.setattr("warnings.warn", lambda *args, **options: None)
+    folder = vitzoo.save(tiny.randomise(ViT(tiny.spec(num_classes=0))), tmp_path / "folder", layout="huggingface")
+    capfd.readouterr()
+    assert vitzoo.verify(folder).equal
+    assert capfd.readouterr() == ("", "")
+    assert hf.logging.get_verbosity() == hf.logging.WARNING
+    hf.logging.set_verbosity(level)

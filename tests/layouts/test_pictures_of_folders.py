@@ -155,3 +155,24 @@ def test_who_does_not_know_the_newer_fields_reads_all_that_has_none() -> None:
         assert not set(registry.weights_entry(name).preprocessing.model_dump(mode="json")) & set(LATER), name
     stated = Preprocessing(img_size=28, crop_offset="down", resize_type="float32")
     assert Preprocessing(**stated.model_dump(mode="json")) == stated
+
+
+def test_the_report_says_at_which_size_pictures_are_prepared(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    written(folder, "dinov2")
+    said = "pictures are prepared at (42, 42), and the positions are for (56, 56): they are resampled"
+    assert said in str(vitzoo.create(folder).load_report)
+    assert said in str(vitzoo.create(vitzoo.save(vitzoo.create(folder), tmp_path / "native")).load_report)
+    assert "prepared at" not in str(vitzoo.create(folder, img_size=(42, 42)).load_report)
+
+
+def test_naflex_squashes_to_as_many_patches_as_its_processor_takes(tmp_path: Path) -> None:
+    sizes = {name: value for name, value in SIZES.items() if name != "image_size"}
+    config = hf.Siglip2VisionConfig(**{**sizes, "patch_size": 8}, num_patches=16)
+    tiny.randomise(hf.Siglip2VisionModel(config)).save_pretrained(tmp_path)
+    for patches, size in ((36, (48, 48)), (16, None)):
+        hf.Siglip2ImageProcessor(patch_size=8, max_num_patches=patches).save_pretrained(tmp_path)
+        model = vitzoo.create(tmp_path)
+        assert model.preprocessing.img_size == size
+        again = hf_processor.processor_config("hf_siglip2", model.spec, model.preprocessing)
+        assert again["max_num_patches"] == patches

@@ -91,9 +91,15 @@ def build(
 
 
 def _prepared(model: M, changes: Mapping[str, Any]) -> M:
-    """The model; pictures are prepared at the size that is asked for, if one is."""
+    """The model; pictures are prepared at the size that is asked for, if one is, and else its report says at which."""
     if "img_size" in changes:
         model.preprocessing = model.preprocessing.replace(img_size=None)
+    size, own = model.preprocessing.img_size, model.spec.img_size
+    if size not in (None, own) and model.load_report is not None:
+        model.load_report.because += (
+            f"pictures are prepared at {size}, and the positions are for {own}: they are resampled for each picture by "
+            f"the policy {model.resample}, with img_size={size} once and for all",
+        )
     return model
 
 

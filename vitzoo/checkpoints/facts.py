@@ -2,7 +2,8 @@
 
 A fact is either about the file, and removes every reading that has another value; or it is what somebody wants, or what
 is usual, and narrows a reading only if the file may have it. Facts of the first kind are taken first, so the order in
-which they are given changes nothing.
+which they are given changes nothing. What is usual in the program that a configuration names is the weakest, but where
+some readings may have it those that cannot are dropped.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from vitzoo.errors import LayoutError, SpecError, WeightsError
+from vitzoo.errors import SpecError, WeightsError
 from vitzoo.layouts.beside import Beside
 from vitzoo.layouts.candidate import Candidate
 from vitzoo.spec import PosEmbed, ViTSpec
@@ -84,7 +85,7 @@ def narrowed(candidates: Sequence[Candidate], known: Iterable[Fact], where: str)
     """The readings that are left, each narrowed by the facts.
 
     Raises:
-        WeightsError, LayoutError: none is left; with the facts that the file contradicts, or that its layout does.
+        WeightsError: none is left; with the facts that the file contradicts, or that its layout does.
     """
     known = list(known)
     ordered = sorted((fact for fact in known if not fact.usual), key=lambda fact: not fact.of_file)
@@ -114,7 +115,7 @@ def _taken(candidate: Candidate, fact: Fact) -> bool:
     return True
 
 
-def _contradicted(candidates: Sequence[Candidate], known: Sequence[Fact], where: str) -> WeightsError | LayoutError:
+def _contradicted(candidates: Sequence[Candidate], known: Sequence[Fact], where: str) -> WeightsError:
     """What is said of a file and is not so: as the reading sees it that contradicts the fewest facts."""
     wrong = {id(one): [fact for fact in known if not _taken(one.copy(), fact)] for one in candidates}
     nearest = min(candidates, key=lambda one: (not wrong[id(one)], len(wrong[id(one)])))

@@ -5,7 +5,8 @@ every fact removes more. As long as candidates are left that compute different f
 asks for what tells them apart. Nothing is guessed; what is assumed is said.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -168,32 +169,36 @@ def _needless(told: Told) -> Argument | None:
 
 
 def _candidates(file: TensorFile, given: Mapping[str, Any], told: Told) -> tuple[list[Candidate], Beside]:
-    """The readings of a file in the layout that was named, in those of the configuration beside it, or in any."""
+    """The readings of a file in the layout that was named, in those of the configuration beside it, or in any.
+
+    A configuration that names other layouts speaks of another file, and counts for nothing here.
+    """
     beside = read_beside(file.path, told.listed)
-
-    def among(layouts: Iterable[Layout]) -> list[Candidate]:
-        return detect(file.shapes, str(file.path), layouts, told.prefix, given.get("in_chans"))
-
     if told.layout is not None:
         group = tables_named(told.layout)
-        try:
-            found = among([group[0]] if group[0].name == told.layout else group)
-        except LayoutError:
-            if group[1:]:
-                found = among(group)
-            else:
-                raise
-        names = {layout.name for layout in beside.tables}
-        return found, beside if names & {one.layout.name for one in found} else Beside()
-    if beside.tables:
-        try:
-            return among(beside.tables), beside
-        except LayoutError as error:
-            try:
-                return among(LAYOUTS.values()), Beside()
-            except LayoutError:
-                raise error from None
-    return among(LAYOUTS.values()), beside
+        own = [layout for layout in group if layout.name == told.layout]  # before the group of the same name
+        tries = [own, group] if own and group[1:] else [group]
+    else:
+        tries = [beside.tables, list(LAYOUTS.values())] if beside.tables else [list(LAYOUTS.values())]
+    found = _first(
+        lambda layouts: detect(file.shapes, str(file.path), layouts, told.prefix, given.get("in_chans")), tries
+    )
+    names = {layout.name for layout in beside.tables}
+    own_words = not names or any(one.layout.name in names for one in found)
+    return found, beside if own_words else Beside(file=beside.file, of_another=True)
+
+
+def _first(
+    detected: Callable[[Sequence[Layout]], list[Candidate]], tries: Sequence[Sequence[Layout]]
+) -> list[Candidate]:
+    """What the first of several choices of layouts gives; the error of the first if none gives anything."""
+    try:
+        return detected(tries[0])
+    except LayoutError as error:
+        for layouts in tries[1:]:
+            with suppress(LayoutError):
+                return detected(layouts)
+        raise error
 
 
 def _usual(beside: Beside) -> ViTSpec | None:
@@ -218,6 +223,9 @@ def _identified(
     changes = {name: value for name, value in given.items() if getattr(wanted, name) != getattr(first.spec, name)}
     because = [f"layout {layouts[0]} ({first.candidate.layout.origin})", *_sources(given, beside, changes)]
     because += [f"as in {like}, which was given"] if like is not None else []
+    because += (
+        [f"{beside.file} names another layout than the file is in, and was not read"] if beside.of_another else []
+    )
     because += settled.because
     if layouts[1:]:
         because.append(f"layout {', '.join(layouts[1:])} would read the same")

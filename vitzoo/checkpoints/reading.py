@@ -93,8 +93,10 @@ def completed(candidate: Candidate, sizes: Sizes) -> Reading | list[str]:
             fields[name] = value
     missing = [name for name in ViTSpec.model_fields if name not in SHOWN and name not in fields]
     pixels = None if "patch_size" in missing else _pixels(candidate, sizes, grid, fields["patch_size"])
-    if missing or pixels is None:
-        return missing + (["img_size"] if pixels is None else [])
+    if pixels is None:  # the size tells the slots of a table, too
+        return [name for name in missing if name != "pos_prefix" or not candidate.has_table] + ["img_size"]
+    if missing:
+        return missing
     width = candidate.sizes.get("pool_mlp")
     fields |= {"pool_mlp_dim": None if width == fields["mlp_dim"] else width, **candidate.heads(), **pixels}
     return Reading(candidate, ViTSpec.parse(fields, f"layout '{candidate.layout.name}'"), assumed=assumed)

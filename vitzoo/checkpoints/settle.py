@@ -62,16 +62,16 @@ def settle(candidates: Sequence[Candidate], said: Said) -> Settled:
     candidates = _squared(_of_size(candidates, said))
     whole, asked = _completed(candidates, said)
     matches = _matches(candidates)
-    if not asked and (agreed := _agreed(whole, said)):
-        return Settled(agreed, _layouts(candidates, agreed), _entries(matches, agreed))
+    if not asked and _agree(whole, said):
+        return Settled(whole, _layouts(candidates, whole), _entries(matches, whole))
     firsts: dict[int, Match] = {}
     for match in matches:  # weights of one architecture are one reading
         firsts.setdefault(id(match.candidate), match)
     likely, _ = _completed([one.candidate for one in firsts.values()], said, [one.entry for one in firsts.values()])
-    if likely and (agreed := _agreed(likely, said)):
-        entries = _entries(matches, agreed)
+    if _agree(likely, said):
+        entries = _entries(matches, likely)
         return Settled(
-            agreed, _layouts(candidates, agreed), entries, (f"as in {some(entries, 3)}, whose tensors are alike",)
+            likely, _layouts(candidates, likely), entries, (f"as in {some(entries, 3)}, whose tensors are alike",)
         )
     raise _question(candidates, whole, likely, asked, said)
 
@@ -222,11 +222,9 @@ def _match(candidate: Candidate, spec: ViTSpec) -> Candidate | None:
         return None
 
 
-def _agreed(readings: Sequence[Reading], said: Said) -> list[Reading] | None:
-    """The readings if all compute the same, whatever the caller changes of them; those with a projection first."""
-    if not readings or len(_differing(readings, said)):
-        return None
-    return list(readings)
+def _agree(readings: Sequence[Reading], said: Said) -> bool:
+    """Whether there are readings, and all compute the same but for what the caller chooses anew."""
+    return bool(readings) and not _differing(readings, said)
 
 
 def _layouts(candidates: Sequence[Candidate], readings: Sequence[Reading]) -> list[Layout]:
@@ -271,7 +269,8 @@ def _question(
         differing = _differing(likely, said)
         values: dict[str, str | None] = {}
         for reading in likely:
-            values.setdefault(", ".join(f"{name}={getattr(reading.spec, name)}" for name in differing), reading.entry)
+            fields = reading.spec.model_dump(mode="json")
+            values.setdefault(", ".join(f"{name}={fields[name]}" for name in differing), reading.entry)
         lines = [f"{each} as in {entry}" for each, entry in values.items()]
         return WeightsError(
             f"{said.where} fits several architectures, which differ in {', '.join(differing)}: {some(lines, 4)}. "
@@ -281,12 +280,12 @@ def _question(
     names = dict.fromkeys(
         [*(name for number in asked for name in asked[number]), *(_differing(whole, said) if whole else ())]
     )
-    fields = [name for name in ViTSpec.model_fields if name in names and name != "img_size"]
+    open_fields = [name for name in ViTSpec.model_fields if name in names and name != "img_size"]
     parts: list[str | Argument] = [f"{said.where} can be read in layout {some(layouts, 6)}"]
-    if fields:
-        parts.append(f"; its tensors do not show {', '.join(fields)}. Give these fields")
+    if open_fields:
+        parts.append(f"; its tensors do not show {', '.join(open_fields)}. Give these fields")
     if "img_size" in names:
-        parts += _ask_size(candidates, said, bool(fields))
+        parts += _ask_size(candidates, said, bool(open_fields))
     if len(layouts) > 1:
         parts += [". Or say whose file it is: ", Argument("layout", "...")]
     return WeightsError(*parts)
@@ -299,8 +298,8 @@ def _ask_size(candidates: Sequence[Candidate], said: Said, more: bool) -> list[s
         return [f"{start} img_size, the size of its pictures"]
     grids = sorted({grid for candidate in candidates for _, grid in candidate.grids()})
     words = some((f"{rows}x{cols}" for rows, cols in grids), 6)
-    value = list(wanted) if wanted else "[height, width]"
     return [
-        f"{start} which pictures its table of positions is for, of {words} patches: ",
-        Argument("source_img_size", value),
+        f"{start} the size of the pictures, (height, width) in pixels, that its table of positions is for, "
+        f"of {words} patches: ",
+        Argument("source_img_size", list(wanted) if wanted else None),
     ]

@@ -43,6 +43,8 @@ class Beside:
     """The name of the configuration file."""
     layouts: tuple[str, ...] = ()
     """Those of `layout` that the class which the file names is stored in."""
+    of_another: bool = False
+    """Whether the file is there and speaks of another checkpoint than this one."""
 
     @property
     def tables(self) -> list[Layout]:

@@ -257,7 +257,7 @@ def _one_of(domains: Domains, clause: OneOf) -> None:
         same = [one for way in others for one in way if one.field == literal.field and one.holds]
         if len(ways) == 1:
             domains.demand(literal)
-        elif literal.holds and len(same) >= len(others) and _everywhere(literal.field, others):
+        elif literal.holds and _everywhere(literal.field, others):
             domains.demand(Literal(literal.field, (*literal.allowed, *(v for one in same for v in one.allowed))))
 
 

@@ -123,17 +123,18 @@ def _terms(pattern: str | None, axes: Sequence[Axis], key: str = "") -> list[Ter
     if pattern is None:
         return [_product((axis,)) for axis in axes]
     left, right = groups(pattern)
-    lengths: dict[str, Axis] = {}
-    for group, length in zip(left, axes, strict=False):
-        lengths |= dict.fromkeys(group, length) if len(group) == 1 else {name: _symbol(name, key) for name in group}
     if len(left) != len(axes):
-        return [Term(1)] * (len(right) + 1)
+        return [Term(1)] * (len(right) + 1)  # as no native tensor has it
+    lengths: dict[str, Axis] = {}
+    for group, length in zip(left, axes, strict=True):
+        lengths |= dict.fromkeys(group, length) if len(group) == 1 else {name: _symbol(name, key) for name in group}
     return [_product([lengths[name] for name in group]) for group in right]
 
 
 def _named(pattern: str | None, shape: Shape, key: str) -> Iterator[Equation]:
     """What the axes of a stored tensor say of sizes that its pattern names."""
-    for group, length in zip(groups(pattern)[0] if pattern else (), shape, strict=False):
+    left = groups(pattern)[0] if pattern else ()
+    for group, length in zip(left, shape, strict=True) if len(left) == len(shape) else ():
         if not group and length != 1:
             yield Equation((), 1)
         if len(group) == 1 and group[0] in NAMED:

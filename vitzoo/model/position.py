@@ -17,7 +17,7 @@ def checked(x: Tensor, in_chans: int, patch_size: tuple[int, int], drop_remainde
     if x.ndim != 4 or x.shape[1] != in_chans:
         raise SpecError(f"expected pictures of shape (batch, {in_chans}, height, width), found {tuple(x.shape)}")
     (height, width), (rows, cols) = x.shape[-2:], patch_size
-    if (height % rows or width % cols) and not drop_remainder:
+    if not drop_remainder and (height % rows or width % cols):
         raise SpecError(
             f"a picture of {height}x{width} pixels is not divisible by the patch of {rows}x{cols}; resize or pad it"
         )

@@ -5,7 +5,7 @@ belongs to the weights. Everything is computed in at least fp32 and comes back i
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
@@ -45,14 +45,11 @@ class Interpolate:
         return F.interpolate(image, size=size, mode=self.mode, align_corners=self.align_corners)
 
     def _sampled(self, image: Tensor, size: tuple[int, int]) -> Tensor:
-        """The same for a size that an exported graph leaves open: a ratio would be fixed in it, places are tensors.
-
-        At the image's own size the image itself, so there is no offset.
-        """
-        places, offset = [], torch.where(_unchanged(image.shape[-2:], size, image), 0.0, self.offset)
+        """The same for a size that an exported graph leaves open: it would fix a ratio, and places are tensors."""
+        places = []
         for new, old in zip(size, image.shape[-2:], strict=True):
             steps = torch.arange(new, device=image.device)
-            ratio = (steps[-1] + 1 + offset) / old
+            ratio = (steps[-1] + 1 + self.offset) / old
             places.append((2 * (steps + 0.5) / ratio / old - 1).to(image.dtype))  # -1 and 1 are the outer edges
         down, across = torch.meshgrid(*places, indexing="ij")
         where = torch.stack([across, down], -1)[None]
@@ -64,10 +61,13 @@ def _fixed(size: tuple[int, int]) -> bool:
     return not any(isinstance(side, torch.SymInt) for side in size)
 
 
-def _unchanged(old: Sequence[int], new: Sequence[int], like: Tensor) -> Tensor:
-    """Whether two sizes are the same, as a tensor on the device of `like`: a graph compares it when it runs."""
-    counts = [torch.arange(side, device=like.device)[-1] + 1 == known for side, known in zip(new, old, strict=True)]
-    return torch.stack(counts).all()
+def _or_own(table: Tensor, resampled: Tensor) -> Tensor:
+    """`resampled`, or the table itself where that is its size; a graph that leaves the size open asks as it runs."""
+    places = [torch.arange(side, device=table.device) for side in resampled.shape[:2]]
+    last = [old - 1 for old in table.shape[:2]]
+    same = torch.stack([place[-1] == end for place, end in zip(places, last, strict=True)]).all()
+    rows, cols = (place.clamp(max=end) for place, end in zip(places, last, strict=True))
+    return torch.where(same, table[rows][:, cols], resampled)
 
 
 _BICUBIC = Interpolate("bicubic")
@@ -135,12 +135,17 @@ def resample_table(table: Tensor, grid: tuple[int, int], policy: Resample | None
         return table
     if policy is None:
         raise _no_policy((table.shape[0], table.shape[1]), grid, Resample)
+    out = _resampled(table, grid, policy)
+    return out if _fixed(grid) else _or_own(table, out)
+
+
+def _resampled(table: Tensor, grid: tuple[int, int], policy: Resample) -> Tensor:
     if policy == Resample.SINCOS2D:
         return sincos2d(grid, table.shape[2]).to(table)
     wide = table.to(torch.promote_types(table.dtype, torch.float32))
     # Not POLICIES[policy]: torch.compile (2.15) puts no guard on an enum that is a dictionary's key, and a second model
     # with another policy would be given the first one's graph.
-    out = POLICIES[Resample(policy)](wide.permute(2, 0, 1).unsqueeze(0), (rows, cols))
+    out = POLICIES[Resample(policy)](wide.permute(2, 0, 1).unsqueeze(0), grid)
     return out.squeeze(0).permute(1, 2, 0).to(table.dtype).contiguous()
 
 
@@ -166,13 +171,13 @@ def resample_rel_pos(table: Tensor, grid: tuple[int, int], policy: Resample | No
     if policy == Resample.HUGGINGFACE:
         out = _BILINEAR(wide.permute(2, 0, 1).unsqueeze(0), size).squeeze(0).permute(1, 2, 0)
     elif policy == Resample.TIMM:
-        same = None if _fixed(size) else _unchanged(table.shape[:2], size, torch.empty(0))
-        down, across = (_geometric(old, new, same).to(wide) for old, new in zip(table.shape[:2], size, strict=True))
+        down, across = (_geometric(old, new).to(wide) for old, new in zip(table.shape[:2], size, strict=True))
         out = torch.einsum("rcd,Rr,Cc->RCd", wide, down, across)
     else:
         allowed = " and ".join(REL_POS_POLICIES)
         raise ResampleError(f"policy '{policy}' does not say how relative positions are resampled; {allowed} do")
-    return out.to(table.dtype).contiguous()
+    out = out.to(table.dtype).contiguous()
+    return out if _fixed(grid) else _or_own(table, out)
 
 
 def _no_policy(old: tuple[int, int], new: tuple[int, int], policies: Iterable[Resample]) -> ResampleError:
@@ -184,16 +189,10 @@ def _no_policy(old: tuple[int, int], new: tuple[int, int], policies: Iterable[Re
     )
 
 
-def _geometric(old: int, new: int, same: Tensor | None = None) -> Tensor:
-    """The matrix (new, old) that interpolates linearly between `old` positions in geometric progression.
-
-    Where a graph finds that nothing is resampled (`same`), the old positions are the new ones.
-    """
-    if same is None:
-        ratio = torch.tensor(_ratio(old // 2, new // 2), dtype=torch.float64)
-    else:
-        ratio = torch.where(same, 1.0, _open_ratio(old // 2, torch.arange(new)[-1] // 2))
-    steps = (ratio ** torch.arange(old // 2)).cumsum(0)
+def _geometric(old: int, new: int) -> Tensor:
+    """The matrix (new, old) that interpolates linearly between `old` positions in geometric progression."""
+    ratio = _ratio(old // 2, new // 2) if _fixed((new, new)) else _open_ratio(old // 2, torch.arange(new)[-1] // 2)
+    steps = (torch.as_tensor(ratio, dtype=torch.float64) ** torch.arange(old // 2)).cumsum(0)
     places = torch.cat([-steps.flip(0), steps.new_zeros(1), steps])
     wanted = torch.arange(new, dtype=torch.float64) - new // 2
     right = torch.searchsorted(places, wanted).clamp(1, old - 1)

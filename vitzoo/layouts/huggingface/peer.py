@@ -1,7 +1,8 @@
 """transformers' own model of a folder that it reads: its tower for pictures, whatever stands around it."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -69,16 +70,34 @@ def _loaded(transformers: Any, folder: Path, about: Kind) -> Any:
     It would be random. transformers would also compute in the file's own precision, and vitzoo does in fp32.
     """
     config = transformers.AutoConfig.from_pretrained(folder)
-    loader = getattr(transformers, (config.architectures or list(about.tasks))[0])
+    names = [*(config.architectures or ())[:1], *about.tasks]  # AIMv2's authors have classes that never were there
+    loader = next(getattr(transformers, name) for name in names if hasattr(transformers, name))
+    if not isinstance(config, loader.config_class):
+        config = loader.config_class.from_pretrained(folder)
     if hasattr(config, "mask_ratio"):
         config.mask_ratio = 0.0
     options: dict[str, Any] = {"config": config, "dtype": torch.float32, "output_loading_info": True}
-    model, report = loader.from_pretrained(folder, **options)
-    if any(key.startswith("pooler.") for key in report["missing_keys"]):
-        model, report = loader.from_pretrained(folder, add_pooling_layer=False, **options)
+    with _quiet(transformers.logging):
+        model, report = loader.from_pretrained(folder, **options)
+        if any(key.startswith("pooler.") for key in report["missing_keys"]):
+            model, report = loader.from_pretrained(folder, add_pooling_layer=False, **options)
     if wrong := sorted({*report["missing_keys"], *report["unexpected_keys"]}):
         raise WeightsError(f"transformers' {type(model).__name__} does not fit {folder}: {', '.join(wrong[:6])}")
     return model
+
+
+@contextmanager
+def _quiet(logging: Any) -> Iterator[None]:
+    """Without transformers' progress bar, and its notice of a pooler that it drew: what is missing is known here."""
+    level, shown = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _inputs(x: Tensor, spec: ViTSpec, kind: str, about: Kind) -> Inputs:

@@ -1,7 +1,7 @@
 """transformers' preprocessor_config.json: the steps from a picture to pixels, read and written."""
 
 from collections.abc import Mapping, Sequence
-from math import floor, isclose, nextafter
+from math import floor, isclose, isqrt, nextafter
 from typing import Any
 
 from vitzoo.errors import LayoutError
@@ -26,8 +26,8 @@ PROCESSORS: dict[str, Fields] = {
     "BeitImageProcessor": {**PLAIN, "resample": 3, "crop_size": 224},
     "SiglipImageProcessor": {**PLAIN, "resample": 3, "default_to_square": False},
     IN_FLOATS: {**PLAIN, "image_mean": IMAGENET_MEAN, "image_std": IMAGENET_STD},
-    # Keeps the shape of a picture as far as patches can; a model of one size squashes it, and no size is written.
-    NAFLEX: PLAIN,
+    # Keeps the shape of a picture as far as patches can; a model of one size squashes it to as many patches.
+    NAFLEX: {**PLAIN, "patch_size": 16, "max_num_patches": 256},
     "BitImageProcessor": CROPPED,
     CROPPING: CROPPED,
 }
@@ -69,13 +69,13 @@ def processor_config(layout: str, spec: ViTSpec, preprocessing: Preprocessing) -
     rows, cols = (floor(side / preprocessing.crop_pct) for side in size)
     centre = preprocessing.crop_mode is CropMode.CENTER
     if kind_of(layout)[1].naflex:
-        if centre or (rows, cols) != spec.img_size or len(set(spec.patch_size)) > 1:
+        if centre or (rows, cols) != size or len(set(spec.patch_size)) > 1:
             raise LayoutError(
                 f"{NAFLEX} crops nothing and cuts square patches; the preprocessing has to be crop_mode 'squash' and "
-                f"crop_pct 1 at {spec.img_size}, found {preprocessing.crop_mode} and {preprocessing.crop_pct} at "
-                f"{size}, patches {spec.patch_size}"
+                f"crop_pct 1, found {preprocessing.crop_mode} and {preprocessing.crop_pct}, patches {spec.patch_size}"
             )
-        patches = {"patch_size": spec.patch_size[0], "max_num_patches": spec.num_patches}
+        side = spec.patch_size[0]
+        patches = {"patch_size": side, "max_num_patches": (rows // side) * (cols // side)}
         return {"image_processor_type": NAFLEX, **common, **patches}
     if centre and rows != cols:
         raise LayoutError(f"transformers scales the shorter side for square pictures; img_size is {size}")
@@ -117,7 +117,7 @@ def preprocessing_fields(processor: Mapping[str, Any], config: Mapping[str, Any]
         "std": tuple(std) if isinstance(std, Sequence) else (std,),
         "interpolation": PIL_FILTERS[full["resample"]],
         **({"resize_type": ResizeType.FLOAT32} if name == IN_FLOATS else {}),
-        **_crop(full, None if config is None or name == NAFLEX else pair(spec_fields(config)["img_size"])),
+        **_crop(full, None if config is None else pair(spec_fields(config)["img_size"])),
     }
 
 
@@ -129,6 +129,8 @@ def _with_defaults(processor: Mapping[str, Any], config: Mapping[str, Any]) -> t
     # Other names of the same classes: version 4's two backends, version 5's, and version 4.26's.
     name = name.removesuffix("Fast").removesuffix("Pil").replace("FeatureExtractor", "ImageProcessor")
     full = STEPS | PROCESSORS.get(name, {"default_to_square": True}) | told
+    if name == NAFLEX:
+        full["size"] = isqrt(full["max_num_patches"]) * full["patch_size"]
     if missing := [key for key in NEEDED if key not in full]:
         raise LayoutError(
             f"preprocessor_config.json: {name} is not known, and the file does not say {', '.join(missing)}; "

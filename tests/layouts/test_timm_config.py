@@ -68,6 +68,7 @@ ENTRY_POINTS = {
     "vit_dpwee_patch16_reg1_gap_256": ({"proj_bias": False},),
     "vit_base_patch16_clip_224": ({"pre_norm": False}, {"norm_layer": "layernorm"}),
     "eva02_tiny_patch14_224": ({"embed_dim": 96}, {"swiglu_mlp": False}, {"global_pool": "token"}),
+    "eva_giant_patch14_224": ({"use_rot_pos_emb": True}, {"use_rot_pos_emb": True, "ref_feat_shape": 7}),
     "eva02_base_patch14_224": ({"ref_feat_shape": 12}, {"rope_temperature": 100.0}, {"use_rot_pos_emb": False}),
     "eva02_enormous_patch14_clip_224": ({"qkv_bias": False}, {"use_post_norm": False}),
     "vit_base_patch16_dinov3": ({"global_pool": "token"}, {"rope_temperature": 50.0}, {"num_reg_tokens": 0}),

@@ -20,6 +20,8 @@ class Class:
 
     rules: Rules
     always: Mapping[str, Any] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    """Its own values of arguments that an entry point's spec need not say: of a rope that only a file turns on."""
 
     @property
     def arguments(self) -> frozenset[str]:
@@ -371,6 +373,10 @@ EVA = Class(
         *ROPE,
     ),
     always={"dist_token": False},
+    defaults={
+        **{"rope_type": "cat", "rope_temperature": 10000.0, "rope_rotate_half": False},
+        **{"rope_grid_indexing": "ij", "rope_grid_offset": 0.0, "ref_feat_shape": None},
+    },
 )
 BEIT = Class(
     (

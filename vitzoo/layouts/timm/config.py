@@ -246,7 +246,8 @@ def entry_point(architecture: str, said: Mapping[str, Any], where: str, whole: b
         return EntryPoint(_of_any_class(said, where), {}, tuple(CLASSES))
     kind = CLASSES[layout][0]
     _known_to([kind], said, where)
-    entry = _arguments(spec, layout, spec.num_classes or spec.out_dim or 0) | dict(OTHERWISE.get(architecture, {}))
+    own = _arguments(spec, layout, spec.num_classes or spec.out_dim or 0)
+    entry = {**kind.defaults, **own, **OTHERWISE.get(architecture, {})}
     for derived, others in FOLLOWS.items():
         if derived in entry and any(other in said and said[other] != entry.get(other) for other in others):
             entry[derived] = None

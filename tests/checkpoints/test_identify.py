@@ -10,6 +10,7 @@ import timm
 import torch
 from peers.timm import spec_fields
 from safetensors.torch import save_file
+from tiny import SMALLEST as TINY
 from tiny import randomise
 
 import vitzoo
@@ -24,6 +25,7 @@ from vitzoo.spec import Resample, ViTSpec
 Run = Callable[..., Any]
 
 NAMES = registry.list_pretrained()
+SMALLEST = {name: value for name, value in TINY.items() if name != "img_size"}
 
 
 class Shapes:
@@ -235,3 +237,64 @@ def test_the_policy_is_that_of_the_program_whose_configuration_stands_beside(tmp
     (tmp_path / "config.json").write_text(json.dumps(config))
     file.path = tmp_path / "model.safetensors"
     assert identify(file, {}).about.resample is Resample.HUGGINGFACE
+
+
+@pytest.mark.parametrize("grid", [(2, 3), (2, 4), (3, 5)])
+def test_the_size_of_a_rectangle_leaves_every_reading_there_is(grid: tuple[int, int]) -> None:
+    """As many positions and a class token's are a square in the last two: neither is taken for granted."""
+    spec = ViTSpec(**SMALLEST, img_size=(grid[0] * 8, grid[1] * 8), act="silu", norm_eps=1e-3)
+    known = {"num_heads": 2, "pool": "cls"}
+    for told in (Told(), Told(img_size=spec.img_size)):
+        with pytest.raises(WeightsError, match=r"timm, .*do not show .*norm_eps.*act"):
+            identify(Shapes(spec, "timm"), known, told)
+    whole = {**HIDDEN, "num_heads": 2, "act": "silu", "norm_eps": 1e-3}
+    found = identify(Shapes(spec, "timm"), whole, Told("timm", img_size=spec.img_size)).spec
+    assert function(found) == function(spec)
+
+
+def test_registers_beside_an_odd_table_are_asked_about() -> None:
+    """10 positions are 3x3 and a class token's, or 2x4 and two: no number of slots is usual with registers."""
+    spec = ViTSpec(**SMALLEST, img_size=(16, 32), reg_tokens=1, pos_prefix="all")
+    with pytest.raises(WeightsError, match="source_img_size"):
+        identify(Shapes(spec, "timm"), {**HIDDEN, "num_heads": 2}, Told("timm"))
+    assert identify(Shapes(spec, "timm"), {**HIDDEN, "num_heads": 2}, Told("timm", img_size=(16, 32))).spec.grid == (
+        2,
+        4,
+    )
+
+
+@pytest.mark.parametrize("layout", ["torchvision", "open_clip"])
+def test_what_a_class_takes_as_an_argument_is_asked_for(layout: str) -> None:
+    own = {"patch_bias": False, "norm_pre": True, "num_classes": 0} if layout == "open_clip" else {}
+    spec = ViTSpec(**{**SMALLEST, **own}, norm_eps=1e-5 if layout == "open_clip" else 1e-6)
+    given = {"num_heads": 2, "act": "gelu", "pool": "cls", "final_norm": "tokens"}
+    with pytest.raises(WeightsError, match="norm_eps"):
+        identify(Shapes(spec, layout), given, Told(layout))
+    assert identify(Shapes(spec, layout), {**given, "norm_eps": 1e-3}, Told(layout)).spec.norm_eps == 1e-3
+    with pytest.raises(LayoutError, match=r"norm_eps is 0\.001"):  # who reads it would not know
+        get_layout(layout).bind(spec.replace(norm_eps=1e-3), writing=True)
+
+
+def test_true_facts_that_say_the_same_twice() -> None:
+    """As many heads in the pool as in the blocks; no classes and the width of a projection."""
+    spec = ViTSpec(**SMALLEST, class_token=False, pos_prefix="none", pool="map")
+    known = {**HIDDEN, "num_heads": 2, "pool": "map"}
+    assert identify(Shapes(spec, "timm"), {**known, "pool_heads": 2}, Told("timm")).spec.pool_heads is None
+    with pytest.raises(LayoutError, match="pool_heads is None in the tensors, and 4 was given"):
+        identify(Shapes(spec, "timm"), {**known, "pool_heads": 4}, Told("timm"))
+    projecting = ViTSpec(
+        **{**SMALLEST, "num_classes": 0}, head="projection", out_dim=20, head_bias=False, patch_bias=False
+    )
+    projecting = projecting.replace(norm_pre=True, norm_eps=1e-5)
+    facts = {"num_heads": 2, "act": "gelu", "pool": "cls", "final_norm": "tokens", "norm_eps": 1e-5}
+    found = identify(Shapes(projecting, "open_clip"), {**facts, "num_classes": 0, "out_dim": 20}, Told("open_clip"))
+    assert (found.spec.out_dim, found.changes) == (20, {})
+
+
+def test_a_fact_that_the_configuration_contradicts_is_named_with_both(tmp_path: Path) -> None:
+    config = {"model_type": "dinov2", "hidden_size": 384, "num_attention_heads": 6, "image_size": 518}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    file = Shapes(registry.entry_spec("dinov2_s14.lvd142m"), "hf_dinov2")
+    file.path = tmp_path / "model.safetensors"
+    with pytest.raises(WeightsError, match=r"num_heads 3 was given, and 6 was in config\.json; one of them is wrong"):
+        identify(file, {"num_heads": 3})

@@ -107,6 +107,10 @@ def _holdings(layout: Layout) -> str:
     shown = {name: values for name, values in sorted(layout.holds.items()) if name not in SIZES or values is not ANY}
     free = [name for name, values in shown.items() if values is ANY]
     lines = [f"- `{name}`: {_values(values)}" for name, values in shown.items() if values is not ANY]
+    lines += [
+        f"- a file that is read may have `{name}`: {'any' if values is ANY else _values(values)}"
+        for name, values in layout.variants.items()
+    ]
     lines += ["- pictures and patches are squares"] if layout.square else []
     for condition, then in layout.implies:
         where = " and ".join(f"`{name}` is {_values(_several(value))}" for name, value in condition.items())

@@ -9,6 +9,7 @@ some readings may have it those that cannot are dropped.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import combinations
 from typing import Annotated, Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -119,9 +120,13 @@ def _contradicted(candidates: Sequence[Candidate], known: Sequence[Fact], where:
     """What is said of a file and is not so: as the reading sees it that contradicts the fewest facts."""
     wrong = {id(one): [fact for fact in known if not _taken(one.copy(), fact)] for one in candidates}
     nearest = min(candidates, key=lambda one: (not wrong[id(one)], len(wrong[id(one)])))
-    lines = [_in_words(nearest, fact) for fact in wrong[id(nearest)]]
+    lines = [_in_words(nearest, fact) for fact in wrong[id(nearest)]] or [
+        f"{one.name} {one.value} {one.where}, and {two.value} {two.where}; one of them is wrong"
+        for one, two in combinations(known, 2)
+        if one.name == two.name and one.value != two.value
+    ]
     if not lines:
-        names = ", ".join(fact.name for fact in known)
+        names = ", ".join(dict.fromkeys(fact.name for fact in known))
         lines = [f"the values of {names} do not go together in layout '{nearest.layout.name}'"]
     return WeightsError(f"{where}: {'; '.join(lines)}")
 

@@ -137,11 +137,11 @@ def _grid(candidate: Candidate, sizes: Sizes) -> tuple[Grid | None, tuple[str, .
     grids, patch = {grid for _, grid in candidate.grids()}, candidate.domains.only("patch_size")
     if len(grids) == 1:
         return grids.pop(), ()
-    squares = candidate.squares()
+    square = candidate.square()
     may_be = {patches(sizes.wanted, patch)} & grids if sizes.wanted and isinstance(patch, tuple) else set()
-    if len(squares) != 1 or may_be - squares:
+    if square is None or may_be - {square}:
         return None, ()
-    rows, cols = square = squares.pop()
+    rows, cols = square
     return square, (f"a table of {rows * cols} positions is taken for a square of {rows}x{cols} patches",)
 
 

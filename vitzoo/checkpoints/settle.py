@@ -128,9 +128,10 @@ def _of_size(candidates: Sequence[Candidate], said: Said) -> list[Candidate]:
 
 
 def _squared(candidates: Sequence[Candidate]) -> Sequence[Candidate]:
-    """Those whose table can be a square, if there are some: that is assumed of all readings alike, and is said."""
-    left = [one for one in candidates if not one.has_table or len(set(one.grids())) == 1 or one.squares()]
-    return left or candidates
+    """Those whose table is a square, if one with a class token's usual slot is: that is assumed of all, and is said."""
+    if all(one.square(usual=True) is None for one in candidates):
+        return candidates
+    return [one for one in candidates if len({grid for _, grid in one.grids()}) < 2 or one.square() is not None]
 
 
 def _completed(
@@ -163,7 +164,7 @@ def _complete(candidate: Candidate, said: Said) -> Reading | list[str] | str:
             if wrong := _untrue(found, said.facts):
                 return wrong
             candidate.layout.bind(found.spec).check(candidate.shapes, said.where)
-    except (LayoutError, SpecError) as error:
+    except (Contradiction, LayoutError, SpecError) as error:
         return str(error)
     return found
 

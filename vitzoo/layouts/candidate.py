@@ -305,9 +305,21 @@ class Candidate:
         self.domains.changed.add("pos_prefix")
         self.deduce()
 
-    def squares(self) -> set[Grid]:
-        """The square ones among the grids."""
-        return {grid for _, grid in self.grids() if grid[0] == grid[1]}
+    def square(self, usual: bool = False) -> Grid | None:
+        """The square that a table is taken for, where its length alone is known; None if it may as well be none.
+
+        A class token alone has a slot of its own, in all but a few programs: with `usual`, no other slots count. If the
+        table is no square then, but would be with other slots, it may be a rectangle: of 16 positions 3x5 beside the
+        slot, or 4x4. A row of patches is no picture's grid.
+        """
+        found: dict[int | None, list[Grid]] = {}
+        for prefix, grid in self.grids():
+            found.setdefault(self.slots(prefix), []).append(grid)
+        squares = {slots: grid for slots, grids in found.items() for grid in grids if grid[0] == grid[1]}
+        if usual or (self.tokens in (0, 1) and self.tokens in squares):
+            return squares.get(self.tokens) if self.tokens in (0, 1) else None
+        others = (grid for slots, grids in found.items() if slots not in squares for grid in grids)
+        return next(iter(squares.values())) if len(squares) == 1 and all(min(grid) == 1 for grid in others) else None
 
     # --- Facts --------------------------------------------------------------------------------------------------------
 
@@ -321,6 +333,8 @@ class Candidate:
             raise Contradiction(f"depth is {self.depth}")
         if name == "head_dim" and value is not None:
             self._equations.append(Equation((Term(1, ("dim_per_head",)),), value))
+        elif name == "pool_heads" and not self.domains.possible(Literal(name, (value,))):
+            self.domains.allow(name, None)  # as many as the blocks have, which is seen once these are known
         elif name not in SHOWN and name != "depth":
             self.domains.allow(name, value)
         self.deduce()

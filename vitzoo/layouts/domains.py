@@ -86,7 +86,7 @@ class Never:
 
     @cached_property
     def fields(self) -> frozenset[str]:
-        return frozenset(literal.root for literal in self.literals)
+        return _rests_on(self.literals)
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,12 @@ class OneOf:
 
     @cached_property
     def fields(self) -> frozenset[str]:
-        return frozenset(literal.root for way in self.ways for literal in way)
+        return frozenset().union(*map(_rests_on, self.ways))
+
+
+def _rests_on(literals: Conjunction) -> frozenset[str]:
+    """The fields on which the truth of these hangs; prefix tokens are counted by three."""
+    return frozenset(field for one in literals for field in (TOKENS if one.root == PREFIX else (one.root,)))
 
 
 Clause = Never | OneOf

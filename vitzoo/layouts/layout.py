@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Container, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -53,6 +53,8 @@ class Layout:
     rules: tuple[Rule, ...]
     holds: Mapping[str, tuple[Any, ...] | None]
     origin: str
+    variants: Mapping[str, tuple[Any, ...] | None] = field(default_factory=dict)
+    """What its class takes as an argument that no file says: one that is read may have it, and none is written so."""
     scopes: tuple[str, ...] = ()
     prefixes: tuple[str, ...] = ()
     suffix: str = ".safetensors"
@@ -145,7 +147,7 @@ class Layout:
         """The values that each field may have in a file of this layout."""
         found = dict(universe())
         for name, about in ViTSpec.model_fields.items():
-            allowed = self.holds.get(name, ANY if name in SIZES else (about.default,))
+            allowed = {**self.holds, **self.variants}.get(name, ANY if name in SIZES else (about.default,))
             found[name] = found[name] if allowed is ANY else frozenset(allowed)
         return found
 

@@ -330,7 +330,7 @@ class ViTSpec(Frozen):
             return self
         fields = self.model_dump()
         if self.head is Head.PROJECTION:
-            if "num_classes" in changes and "head" not in changes:
+            if "num_classes" in changes and "head" not in changes and not changes.get("out_dim"):
                 if changes["num_classes"] == self.out_dim:
                     raise SpecError(
                         f"the head is a projection to {self.out_dim} dimensions, which are no classes: leave "

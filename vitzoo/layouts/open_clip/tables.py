@@ -116,6 +116,8 @@ LAYOUTS = (
             "act": (Activation.GELU, Activation.QUICK_GELU),
             "pool": (Pool.CLS, Pool.AVG),
         },
+        # norm_kwargs and act_kwargs, as CLIPA's models have them.
+        variants={"norm_eps": ANY, "act": (Activation.GELU, Activation.QUICK_GELU, Activation.GELU_TANH)},
         origin="open_clip/transformer.py, class VisionTransformer; openai/CLIP clip/model.py",
         suffix=".pt",
         implies=NO_CLASSES,

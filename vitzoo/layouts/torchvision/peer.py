@@ -1,5 +1,6 @@
 """torchvision's own model of a file that it reads."""
 
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -27,6 +28,7 @@ def peer(file: Path, spec: ViTSpec) -> Peer:
         spec.hidden_dim,
         spec.mlp_dim,
         num_classes=spec.num_classes or 1,
+        norm_layer=partial(nn.LayerNorm, eps=spec.norm_eps),
         representation_size=spec.hidden_dim if spec.head is Head.PRE_LOGITS else None,
     ).eval()
     if not spec.num_classes:

@@ -4,7 +4,7 @@ Version 1 of its MLP named the layers linear_1 and linear_2; version 2 numbers t
 and the dropouts, and still loads version 1.
 """
 
-from vitzoo.layouts.layout import Layout
+from vitzoo.layouts.layout import ANY, Layout
 from vitzoo.layouts.rules import Drop, Table, module, positions, same
 from vitzoo.spec import Head, Resample
 
@@ -34,6 +34,7 @@ LAYOUTS: tuple[Layout, ...] = tuple(
         (*TABLE, *module(f"{BLOCK}.mlp.{first}", f"{OWN}.mlp.fc1"), *module(f"{BLOCK}.mlp.{second}", f"{OWN}.mlp.fc2")),
         holds={"in_chans": (3,), "head": (Head.LINEAR, Head.PRE_LOGITS)},
         origin="torchvision/models/vision_transformer.py, class VisionTransformer",
+        variants={"norm_eps": ANY},
         head="heads",
         suffix=".pth",
         square=True,

@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -413,6 +415,13 @@ def test_a_native_file_needs_nothing_else(tmp_path: Path, model: ViT) -> None:
         torch.testing.assert_close(again(x), model(x))
         torch.testing.assert_close(again(x.repeat(1, 1, 2, 1)), model(x.repeat(1, 1, 2, 1)))
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_a_file_costs_no_import_that_it_has_no_use_for(tmp_path: Path, model: ViT) -> None:
+    path, unused = save(model, tmp_path / "vit.safetensors"), "huggingface_hub httpx2 timm torchvision transformers"
+    code = f"import sys, vitzoo; vitzoo.create({str(path)!r}); print(*set({unused.split()}) & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "", "")
 
 
 def test_a_folder(tmp_path: Path, model: ViT) -> None:

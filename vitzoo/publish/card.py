@@ -8,10 +8,9 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
-from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from vitzoo.errors import LayoutError, WeightsError
 from vitzoo.files.atomic import replacing
@@ -24,6 +23,9 @@ from vitzoo.publish.snippets import SNIPPETS, Place, task_of
 from vitzoo.registry.describe import count_macs, count_parameters
 from vitzoo.registry.licenses import HUB_LICENSES, PERMISSIVE, license_to_publish
 from vitzoo.spec import Origin, Result, ViTSpec
+
+if TYPE_CHECKING:
+    from huggingface_hub import ModelCardData
 
 LIBRARIES = {"vitzoo": "vitzoo", "huggingface": "transformers", "timm": "timm"}
 """From the layouts that the hub's readers know to the library that reads each, as the hub names it."""
@@ -60,6 +62,8 @@ def write_card(
         LayoutError: a layout that the hub's readers do not know.
         WeightsError: the folder does not hold the model.
     """
+    from huggingface_hub import ModelCard
+
     check_layout(layout)
     folder, license = Path(folder), license_to_publish(model.license, license)
     measured = read_results(results) or model.about.published
@@ -104,7 +108,9 @@ def check_layout(layout: str) -> None:
 
 def _front_matter(
     model: TimmDialect, place: Place, layout: str, license: str, results: Sequence[Result]
-) -> ModelCardData:
+) -> "ModelCardData":
+    from huggingface_hub import EvalResult, ModelCardData
+
     task, base, listed = task_of(model), repo_of(_start(model)), license in HUB_LICENSES
     measured = [
         EvalResult(

@@ -40,7 +40,7 @@ Size = Annotated[tuple[Pixels, Pixels], BeforeValidator(_pair, json_schema_input
 class Frozen(BaseModel):
     """Immutable, hashable, and closed: an unknown field is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_enum_values=False, allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_enum_values=False, allow_inf_nan=False, defer_build=True)
 
     @classmethod
     def parse(cls, data: Mapping[str, Any], where: str) -> Self:

@@ -25,7 +25,7 @@ from vitzoo.errors import LayoutError, LicenseError, PublishError, RegistryError
 from vitzoo.publish import push as publishing
 from vitzoo.publish.results import read_results
 from vitzoo.registry.licenses import HUB_LICENSES, RestrictedLicense, license_to_publish
-from vitzoo.spec import Origin, Past, ViTSpec
+from vitzoo.spec import About, Origin, Past, ViTSpec
 
 CAT = Path(__file__).parents[2] / "examples" / "cat.png"
 BUNDLED, REPO = "vit_nano4.cifar10", "org/nano"
@@ -308,7 +308,7 @@ def test_a_restricted_licence_is_said_and_stays(tmp_path: Path) -> None:
     model.license = "dinov3-license"
     with pytest.raises(LicenseError, match=r"under 'dinov3-license'.*and 'mit' was given"):
         publishing.prepare(model, tmp_path / "no", REPO, license="mit")
-    assert license_to_publish("dinov3-license", "dinov3-license") == "dinov3-license"
+    assert license_to_publish(About(license="dinov3-license"), "dinov3-license") == "dinov3-license"
     with pytest.warns(RestrictedLicense, match="published under 'dinov3-license'"):
         folder = publishing.prepare(model, tmp_path / "out", REPO)
     card = ModelCard.load(folder / "README.md")
@@ -334,13 +334,13 @@ def test_weights_that_allow_it_may_get_another_licence(model: ViT, tmp_path: Pat
 )
 def test_a_misspelt_licence_is_refused(given: str, meant: str) -> None:
     with pytest.raises(LicenseError, match=f"no licence '{given}'; did you mean .*{meant}"):
-        license_to_publish(None, given)
-    assert license_to_publish(None, "acme-research-agreement") == "acme-research-agreement"
+        license_to_publish(About(), given)
+    assert license_to_publish(About(), "acme-research-agreement") == "acme-research-agreement"
 
 
 def test_licences_of_the_registry_can_be_published() -> None:
     licenses = {registry.weights_entry(name).license for name in registry.list_pretrained()}
-    assert {license_to_publish(license) for license in licenses} == licenses
+    assert {license_to_publish(About(license=license)) for license in licenses} == licenses
     assert licenses - HUB_LICENSES == {"dinov3-license", "nvidia-open-model-license", "sapiens2-license"}
 
 

@@ -12,11 +12,13 @@ from loopback_hub import Status, WrongETag
 from probe import NAME, REPO, WEIGHTS, Bench, bench, checkpoint, is_probe
 
 import vitzoo
-from vitzoo.errors import RegistryError, SpecError, VitzooError, WeightsError, public
+from vitzoo.errors import LicenseError, RegistryError, SpecError, VitzooError, WeightsError, public
+from vitzoo.publish.push import prepare
 from vitzoo.sources import pin as pinning
 from vitzoo.sources.cache import quarantine
 from vitzoo.sources.failures import Mismatch
 from vitzoo.sources.lock import Lock, Pin, PinnedFile
+from vitzoo.sources.storage import prefetch
 from vitzoo.spec import Origin
 from vitzoo.train.network import origin
 
@@ -230,3 +232,66 @@ def test_nothing_that_is_written_or_said_has_a_secret(b: Bench, tmp_path: Path) 
 
 def test_a_message_does_not_order_a_terminal_about() -> None:
     assert str(VitzooError("'\x1b]0;x\x07\x1b[2Ja\u202e': no")) == "'\ufffd]0;x\ufffd\ufffd[2Ja\ufffd': no"
+
+
+# --- licences ---
+
+CARD = {"README.md": b"---\nlicense: cc-by-nc-4.0\n---\n# A card\n"}
+
+
+def fetched(b: Bench) -> list[str]:
+    """The files of which bytes were fetched since the last time."""
+    names = [r.path.rsplit("/", 1)[-1] for r in b.hub.requests if r.method == "GET" and "/resolve/" in r.path]
+    b.hub.requests.clear()
+    return names
+
+
+@pytest.mark.proves(
+    guarantee="A licence stays with weights", against="allow_licenses and repositories that no entry names"
+)
+@pytest.mark.filterwarnings("ignore::vitzoo.registry.licenses.RestrictedLicense")
+@pytest.mark.parametrize("name", [f"hf-hub:{FOLDER}", f"hf://{FOLDER}/model.safetensors"])
+def test_the_card_is_read_before_anything_else_is_fetched(b: Bench, folder: dict[str, bytes], name: str) -> None:
+    files = {**folder, **CARD}
+    like = {} if name.startswith("hf-hub") else {"like": "vit_nano4"}
+    b.hub.add(FOLDER, files)
+    with pytest.raises(LicenseError, match=r"org/tiny.* under the licence 'cc-by-nc-4\.0', and only mit may be used"):
+        b.create(name, allow_licenses=["mit"], **like)
+    assert fetched(b) == ["README.md"]
+    assert b.create(name, allow_licenses=["cc-by-nc-4.0"], **like).license == "cc-by-nc-4.0"
+    assert "model.safetensors" in fetched(b)
+    assert b.create(name, **like).license == "cc-by-nc-4.0"
+    b.offline()
+    assert b.create(name, **like).license == "cc-by-nc-4.0"
+    with pytest.raises(LicenseError):
+        b.create(name, allow_licenses=["mit"], **like)
+    b.offline(False)
+    b.hub.add(FOLDER, {"README.md": None})
+    fetched(b)
+    with pytest.raises(LicenseError, match=r"a licence that is not stated, and only mit .* leave out allow_l"):
+        b.create(name, allow_licenses=["mit"], **like)
+    assert fetched(b) == []
+
+
+@pytest.mark.filterwarnings("ignore::vitzoo.registry.licenses.RestrictedLicense")
+@pytest.mark.parametrize("how", ["lock", "mirror"])
+def test_the_licence_of_a_repository_in_a_lock_or_a_mirror(
+    b: Bench, folder: dict[str, bytes], tmp_path: Path, how: str
+) -> None:
+    b.hub.add(FOLDER, {**folder, **CARD})
+    name = f"hf-hub:{FOLDER}"
+    if how == "lock":
+        pinning.pin([name], LOCK)
+        b.hub.add(FOLDER, {"README.md": b"---\nlicense: mit\n---\n"})
+    else:
+        prefetch(name, tmp_path / "mirror")
+        b.monkeypatch.setenv("VITZOO_MIRROR", str(tmp_path / "mirror"))
+    b.asked()
+    with pytest.raises(LicenseError):
+        b.create(name, allow_licenses=["mit"])
+    assert b.asked() == []
+    model = b.create(name)
+    assert model.license == "cc-by-nc-4.0"
+    whose = r"hf://org/tiny/model\.safetensors.*" if how == "lock" else "this model"
+    with pytest.raises(LicenseError, match=rf"{whose} is under 'cc-by-nc-4\.0'"):
+        prepare(model, tmp_path / "out", "org/mine", license="mit")

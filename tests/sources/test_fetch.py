@@ -76,7 +76,7 @@ class TestHub:
         assert is_probe(b.create(), 1)
         b.asked()
         assert is_probe(b.create(f"hf://{REPO}/{FILE}@{revision}"), seed)
-        assert b.asked() == ([] if kind == "commit" else ["HEAD"])
+        assert b.asked() == ([] if kind == "commit" else ["HEAD", "HEAD"])  # of the card, then of the weights
         b.offline()
         assert is_probe(b.create(f"hf://{REPO}/{FILE}@{revision}"), seed)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vitzoo import registry
+from vitzoo.checkpoints.credits import credited
 from vitzoo.checkpoints.facts import facts, field_value, narrowed
 from vitzoo.checkpoints.meaning import Meaning
 from vitzoo.checkpoints.native import described
@@ -26,7 +27,7 @@ from vitzoo.layouts.detect import detect
 from vitzoo.layouts.layout import Layout
 from vitzoo.layouts.tables import LAYOUTS, NATIVE, NATIVES, get_layout
 from vitzoo.layouts.tables import named as tables_named
-from vitzoo.registry.licenses import check_license
+from vitzoo.registry.licenses import check_license, strictest
 from vitzoo.registry.reference import File, Typed, named, parse
 from vitzoo.sources.fetch import Fetched
 from vitzoo.sources.obtain import obtain
@@ -88,8 +89,8 @@ def identified(
     `reading` says how the file is read, and what of it, as `open_tensors` takes it.
 
     Raises:
-        LicenseError: weights under a licence that `allow_licenses` does not name; those of the registry before anything
-            is fetched.
+        LicenseError: weights under a licence that `allow_licenses` does not name; before anything is fetched, or of a
+            repository that the registry does not know, anything but its card.
     """
     reading = reading or Reading()
     reference = parse(source)
@@ -102,7 +103,8 @@ def identified(
             return _registered(full, fetched, file, given, told.prefix)
         listed = frozenset(one.path.name for one in fetched.files)
         found = identify(file, given, replace(told, listed=listed))
-        found.about = found.about.replace(origin=fetched.origin)
+        license = strictest((found.about.license, fetched.license))
+        found.about = found.about.replace(license=license, origin=fetched.origin)
         found.because += fetched.because
     check_license(str(reference), found.about.license, allow_licenses)
     return found
@@ -235,7 +237,7 @@ def _identified(
         file,
         first.candidate.layout,
         first.spec,
-        meaning.about,
+        meaning.about.replace(**credited(file, beside, told.listed is not None)),
         changes,
         (*because, *meaning.because, *first.assumed, *meaning.assumed),
         told.prefix,

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from vitzoo.checkpoints.credits import CARD, card, credits, write_notice
 from vitzoo.checkpoints.native import KEY, describe
 from vitzoo.errors import WeightsError
 from vitzoo.files.atomic import replacing_folder
@@ -21,6 +22,7 @@ from vitzoo.layouts.layout import Layout
 from vitzoo.layouts.rules import Binding, Read
 from vitzoo.layouts.tables import layout_for
 from vitzoo.model import TimmDialect
+from vitzoo.registry.licenses import check_base
 from vitzoo.spec import About, Shape, ViTSpec
 
 
@@ -34,7 +36,13 @@ class Export:
 
     @classmethod
     def planned(cls, layout: str, spec: ViTSpec, about: About, drop: Sequence[str] = ()) -> "Export":
-        """Choose the layout and leave out the fields in `drop`; a LayoutError if the layout cannot hold the rest."""
+        """Choose the layout and leave out the fields in `drop`.
+
+        Raises:
+            LayoutError: the layout cannot hold the rest.
+            LicenseError: the weights were put under a licence that what they were made from does not allow.
+        """
+        check_base(about, about.license)
         table = layout_for(layout, spec, drop)
         return cls(table, table.without(spec, drop), about)
 
@@ -46,6 +54,12 @@ class Export:
     def keys(self) -> dict[str, str]:
         """From the rules' names to the keys of the file."""
         return self.layout.written(self.binding.stored)
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """Of a safetensors file."""
+        native = self.layout.name == "vitzoo"
+        return {"format": "pt"} | ({KEY: describe(self.spec, self.about)} if native else credits(self.about))
 
     def differences(self, path: Path) -> tuple[str, ...]:
         """What the layout's own library does otherwise with pictures, where its configuration is written."""
@@ -72,8 +86,6 @@ class Export:
         planned: Mapping[str, tuple[Shape, torch.dtype]] = {
             self.keys[name]: (shape, types[name]) for name, shape in self.binding.stored.items()
         }
-        native = self.layout.name == "vitzoo"
-        metadata = {"format": "pt"} | ({KEY: describe(self.spec, self.about)} if native else {})
 
         def tensors() -> Iterator[tuple[str, Tensor]]:
             for step in self.binding.steps:
@@ -86,13 +98,18 @@ class Export:
 
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            if path.suffix == ".safetensors":
+                return write(path, tensors(), planned, self.metadata, shard_size)[-1]
             if path.suffix in READERS:
-                kept = metadata if path.suffix == ".safetensors" else {}
-                return write(path, tensors(), planned, kept, shard_size)[-1]
+                written = write(path, tensors(), planned, {}, shard_size)[-1]
+                write_notice(path, self.about)
+                return written
             with replacing_folder(path) as partial:
-                write(partial / "model.safetensors", tensors(), planned, metadata, shard_size)
+                write(partial / "model.safetensors", tensors(), planned, self.metadata, shard_size)
                 for name, data in files.items():
                     (partial / name).write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+                if (text := card(self.about)) is not None:
+                    (partial / CARD).write_text(text, encoding="utf-8")
             return path
         except OSError as error:
             why = error.strerror or str(error)
@@ -115,10 +132,13 @@ def save(
 
     `drop` names fields of the spec that the layout cannot hold and that are left out on purpose. `shard_size` is the
     most bytes of one safetensors file. A native file keeps all of `model.about`; other layouts keep what they have a
-    place for. Where the library prepares pictures otherwise than vitzoo, a warning says by how much.
+    place for, and the licence and the past go with all: in the metadata of safetensors, on a folder's card, beside
+    other kinds of files as NAME.license. Where the library prepares pictures otherwise than vitzoo, a warning says by
+    how much.
 
     Raises:
         LayoutError: the layout cannot hold the architecture, or a value of it.
+        LicenseError: `model.license` allows more than that of what the weights were made from.
         WeightsError: the path cannot be written, or the kind of file cannot hold this.
     """
     export = Export.planned(layout, model.spec, model.about, drop)

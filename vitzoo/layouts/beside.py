@@ -43,6 +43,8 @@ class Beside:
     """The name of the configuration file."""
     layouts: tuple[str, ...] = ()
     """Those of `layout` that the class which the file names is stored in."""
+    license: Any = None
+    """As the file names it."""
     of_another: bool = False
     """Whether the file is there and speaks of another checkpoint than this one."""
 
@@ -99,6 +101,7 @@ def _timm_or_huggingface(config: Mapping[str, Any], read: Read) -> Beside | None
             layout="timm",
             usual=said.usual,
             layouts=said.layouts,
+            license=timm_config.license(config),
         )
     if "model_type" not in config:
         return None
@@ -140,7 +143,8 @@ def companions(layout: str, spec: ViTSpec, about: About) -> dict[str, dict[str, 
             "preprocessor_config.json": hf_processor.processor_config(layout, spec, about.preprocessing),
         }
     if layout in {table.name for table in timm.LAYOUTS}:
-        return {"config.json": timm_config.config(spec, layout, about.preprocessing, class_names(about.labels))}
+        said = timm_config.config(spec, layout, about.preprocessing, class_names(about.labels), about.license)
+        return {"config.json": said}
     return {}
 
 

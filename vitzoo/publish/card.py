@@ -17,12 +17,12 @@ from vitzoo.files.atomic import replacing
 from vitzoo.images.transform import preprocess
 from vitzoo.markdown import page, size, table
 from vitzoo.model import TimmDialect
-from vitzoo.publish.origin import entry_of, repo_of
 from vitzoo.publish.results import Results, read_results
 from vitzoo.publish.snippets import SNIPPETS, Place, task_of
 from vitzoo.registry.describe import count_macs, count_parameters
-from vitzoo.registry.licenses import HUB_LICENSES, PERMISSIVE, license_to_publish
-from vitzoo.spec import Origin, Result, ViTSpec
+from vitzoo.registry.licenses import HUB_LICENSES, license_to_publish
+from vitzoo.registry.provenance import entry_of, repo_of
+from vitzoo.spec import PERMISSIVE, Origin, Result, ViTSpec
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelCardData
@@ -65,7 +65,7 @@ def write_card(
     from huggingface_hub import ModelCard
 
     check_layout(layout)
-    folder, license = Path(folder), license_to_publish(model.license, license)
+    folder, license = Path(folder), license_to_publish(model.about, license)
     measured = read_results(results) or model.about.published
     for needed in ("model.safetensors", *(() if layout == "vitzoo" else ("config.json",))):
         if not (folder / needed).is_file():

@@ -22,9 +22,9 @@ from vitzoo.files.read import open_tensors
 from vitzoo.model import TimmDialect
 from vitzoo.publish.card import check_layout, write_card
 from vitzoo.publish.results import Results, read_results
-from vitzoo.registry.licenses import PERMISSIVE, RestrictedLicense, license_to_publish
+from vitzoo.registry.licenses import RestrictedLicense, license_to_publish
 from vitzoo.sources.failures import explain
-from vitzoo.spec import About
+from vitzoo.spec import PERMISSIVE, About
 from vitzoo.version import __version__
 
 Model = TimmDialect | str | os.PathLike[str]
@@ -104,8 +104,8 @@ def prepare(
     check_repo(repo)
     folder = Path(folder)
     built = copy(model if isinstance(model, TimmDialect) else build(TimmDialect, model, pretrained=True))
-    started_from, built.about = built.license, _public(built.about)
-    built.license = license_to_publish(started_from, license)
+    started_from = _public(built.about)
+    built.about = started_from.replace(license=license_to_publish(started_from, license))
     if built.license not in PERMISSIVE:
         warnings.warn(
             f"{repo} is published under '{built.license}', which restricts use or redistribution: read it, do what it "
@@ -118,7 +118,7 @@ def prepare(
         with replacing_folder(folder) as partial:
             save(built, partial / "model.safetensors" if layout == "vitzoo" else partial, layout)
             _check_written(built, partial)
-            built.license = started_from
+            built.about = started_from
             write_card(built, partial, **card)  # type: ignore[arg-type]
     except OSError as error:
         raise PublishError(

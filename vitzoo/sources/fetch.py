@@ -5,19 +5,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from vitzoo.errors import WeightsError
 from vitzoo.registry.reference import Name, Repository, place_of
 from vitzoo.sources.cache import file_of
 from vitzoo.sources.failures import Mismatch, NotCached
-from vitzoo.sources.hub_cache import COMMIT, CONFIGURATION, REPOSITORY_FILES, offline, shards_of
+from vitzoo.sources.hub_cache import CARD, COMMIT, CONFIGURATION, REPOSITORY_FILES, license_in, offline, shards_of
 from vitzoo.sources.lock import Pin, pin_of
 from vitzoo.sources.mirror import mirror, mirrored, place_in_mirror
-from vitzoo.sources.promise import Held, Promise
+from vitzoo.sources.promise import NOTHING, Held, Promise
 from vitzoo.spec import BundledSource, HubSource, Origin, Source, UrlSource
 
 BUNDLED = Path(__file__).parents[1] / "bundled"
 
+Allow = Callable[[str | None], None]
+"""Raises an error for a licence that may not be used."""
 Way = Callable[[], "list[Held] | None"]
 """Somewhere to look for files; None if they are not there."""
 
@@ -37,6 +40,10 @@ class Fetched:
     source: Source | None = None
     """The one that served; None for a folder of the hub."""
     notes: tuple[str, ...] = ()
+    card: Held | None = None
+    """The card of a repository that no entry of the registry names."""
+    license: str | None = None
+    """What the card states, or the lock."""
 
     @property
     def origin(self) -> Origin:
@@ -72,19 +79,59 @@ def fetch(name: str, sources: Sequence[Source], revision: str | None = None) -> 
     return _first(asked, [(source, partial(way, source, pin)) for source in sources for way in ways])
 
 
-def fetch_repo(repo: str, revision: str | None = None) -> Fetched:
+def fetch_address(name: str, source: HubSource | UrlSource, allow: Allow) -> Fetched:
+    """The verified file of an address; of one in a repository the licence is asked for before it is fetched.
+
+    Raises:
+        LicenseError: what `allow` raises; only the card was fetched.
+        WeightsError: the address does not serve it.
+    """
+    if isinstance(source, UrlSource):
+        return fetch(name, [source])
+    from vitzoo.sources.hub import hub_card
+
+    said, folder = Said(allow, pin_of(name)), mirror()
+    if said.pin is None:
+        kept = folder is not None and _card_in(folder, source.repo, source.revision)
+        said.look(hub_card(source.repo, source.revision) if kept is False else kept)
+    return replace(fetch(name, [source]), license=said.license, card=said.card)
+
+
+def fetch_repo(repo: str, revision: str | None, allow: Allow) -> Fetched:
     """The weights of a hub repository that no entry names, with the configuration beside them, as a local folder.
 
     Raises:
+        LicenseError: what `allow` raises; only the card was fetched.
         WeightsError: the repository cannot be had, or holds no weights under the names that are usual.
     """
     from vitzoo.sources.hub import hub_folder
 
     folder, pin = mirror(), pin_of(str(Repository(repo)), revision)
-    ways: list[Way] = [partial(hub_folder, repo, revision if pin is None else pin.commit)]
+    said = Said(allow, pin)
+    ways: list[Way] = [partial(hub_folder, repo, revision if pin is None else pin.commit, said.look)]
     if folder is not None:
-        ways.insert(0, partial(_mirrored_folder, folder, repo, revision))
-    return _first(str(Repository(repo, revision)), [(None, partial(_as_pinned, pin, way)) for way in ways])
+        ways.insert(0, partial(_mirrored_folder, folder, repo, revision, said.look))
+    found = _first(str(Repository(repo, revision)), [(None, partial(_as_pinned, pin, way)) for way in ways])
+    return replace(found, license=said.license, card=said.card)
+
+
+class Said:
+    """The licence of a repository that no entry of the registry names: what the lock says, else its card."""
+
+    def __init__(self, allow: Allow, pin: Pin | None) -> None:
+        self.license, self.card, self.pin, self._allow = None, None, pin, allow
+        if pin is not None:
+            allow(pin.license)
+            self.license = pin.license
+
+    license: str | None
+    card: Held | None
+
+    def look(self, card: Held | None) -> None:
+        """Look at the card, before anything else is fetched. Raises: LicenseError: it does not do."""
+        if self.pin is None:
+            self.card, self.license = card, None if card is None else license_in(card.path)
+            self._allow(self.license)
 
 
 def _first(name: str, ways: Sequence[tuple[Source | None, Way]]) -> Fetched:
@@ -162,8 +209,21 @@ def _as_pinned(pin: Pin | None, way: Way) -> list[Held] | None:
     return files
 
 
-def _mirrored_folder(folder: Path, repo: str, revision: str | None) -> list[Held] | None:
+def _card_in(folder: Path, repo: str, revision: str | None) -> Held | Literal[False] | None:
+    """The card of a repository in a mirror, which may have none; False if the mirror has nothing of the repository."""
+    place = place_in_mirror(HubSource(repo=repo, file=CARD, revision=revision, layout="", sha256=None))
+    if place is None or not (folder / place).parent.is_dir():
+        return False
+    return mirrored(folder, place, NOTHING)
+
+
+def _mirrored_folder(
+    folder: Path, repo: str, revision: str | None, look: Callable[[Held | None], None]
+) -> list[Held] | None:
     """A repository's weights and configuration from the mirror; None if it has no weights."""
+    if (card := _card_in(folder, repo, revision)) is False:
+        return None
+    look(card)
     for names in REPOSITORY_FILES:
         for name in names:
             source = HubSource(repo=repo, file=name, revision=revision, layout="", sha256=None)

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from vitzoo.errors import WeightsError
+from vitzoo.registry.licenses import LONGEST_CARD
 from vitzoo.registry.reference import address
 from vitzoo.sources.cache import locked
 from vitzoo.sources.failures import (
@@ -27,6 +28,7 @@ from vitzoo.sources.failures import (
 )
 from vitzoo.sources.flow import Flow, bar
 from vitzoo.sources.hub_cache import (
+    CARD,
     COMMIT,
     CONFIGURATION,
     REPOSITORY_FILES,
@@ -37,6 +39,7 @@ from vitzoo.sources.hub_cache import (
     check_name,
     check_repo,
     commit_of,
+    license_in,
     offline,
     promise_by_name,
     set_ref,
@@ -100,8 +103,12 @@ def hub_file(repo: str, file: str, revision: str | None = None, promise: Promise
     return held
 
 
-def hub_folder(repo: str, revision: str | None = None) -> list[Held]:
+def hub_folder(
+    repo: str, revision: str | None = None, look: Callable[[Held | None], None] = lambda card: None
+) -> list[Held]:
     """The weights of a repository, with the configuration beside them in one folder; the file to open first.
+
+    `look` is called with the card of the repository, if it has one, before anything else is fetched.
 
     Raises:
         WeightsError: as for `hub_file`; or the repository holds no weights under the names that are usual.
@@ -111,7 +118,9 @@ def hub_folder(repo: str, revision: str | None = None) -> list[Held]:
     check_name(revision or "main", place)
     commit = commit_of(repo, revision)
     if offline():
-        return cached_folder(repo, commit, place)
+        held = cached_folder(repo, commit, place)
+        look(_cached_card(repo, revision))
+        return held
     try:
         files = listing(repo, revision, tries=TRIES if commit is None else 1)
     except Unreachable as error:
@@ -121,11 +130,14 @@ def hub_folder(repo: str, revision: str | None = None) -> list[Held]:
             held = cached_folder(repo, commit, place)
         except NotCached:
             raise error from None
+        look(_cached_card(repo, revision))
         return [replace(one, note=f"the cached commit {commit} was used, since {error}") for one in held]
     index = next((name for names in REPOSITORY_FILES for name in names if name in files), None)
     if index is None:
         usual = ", ".join(name for names in REPOSITORY_FILES for name in names)
         raise Absent(f"{repo} holds no weights under the usual names ({usual}); give the file: hf://{repo}/FILE")
+    card = files.get(CARD)
+    look(obtain(card) if card is not None and (card.promise.size or 0) <= LONGEST_CARD else None)
     held = [obtain(files[name]) for name in (index, *CONFIGURATION) if name in files]
     for name in shards_of(held[0].path):
         if name not in files:
@@ -163,25 +175,44 @@ def listing(repo: str, revision: str | None, tries: int = TRIES) -> dict[str, Re
     files = {}
     for one in info.siblings or ():
         etag = one.lfs.sha256 if one.lfs is not None else one.blob_id
-        if one.rfilename in CONFIGURATION or PurePosixPath(one.rfilename).suffix in (".safetensors", ".bin", ".json"):
+        if one.rfilename in (CARD, *CONFIGURATION) or PurePosixPath(one.rfilename).suffix in (
+            ".safetensors",
+            ".bin",
+            ".json",
+        ):
             files[one.rfilename] = _remote(repo, one.rfilename, revision, info.sha, etag, one.size)
     return files
 
 
 def license_of(repo: str, revision: str | None = None) -> str | None:
     """The licence that a repository's card states."""
-    from huggingface_hub import HfApi, constants
+    card = hub_card(repo, revision)
+    return None if card is None else license_in(card.path)
 
-    info = _answer(
-        lambda: HfApi(endpoint=constants.ENDPOINT).model_info(
-            repo, revision=revision, timeout=constants.HF_HUB_ETAG_TIMEOUT
-        ),
-        address(repo, "", revision),
-        repo,
-        TRIES,
-    )
-    stated = info.card_data.get("license") if info.card_data is not None else None
-    return stated if isinstance(stated, str) else None
+
+def _cached_card(repo: str, revision: str | None) -> Held | None:
+    known = cached_file(repo, CARD, revision)
+    return None if known is None or promise_by_name(known.path).broken(known.path) is not None else known
+
+
+def hub_card(repo: str, revision: str | None = None) -> Held | None:
+    """The card of a repository; None if it has none, or none can be had.
+
+    Nothing else is fetched. Who cannot reach the hub or the repository hears so from whoever asks for the weights.
+    """
+    place = address(repo, CARD, revision)
+    check_repo(repo, place)
+    check_name(revision or "main", place)
+    known = _cached_card(repo, revision)
+    if offline() or (known is not None and known.commit == revision):
+        return known
+    try:
+        remote = ask(repo, CARD, revision, tries=1)
+        return obtain(remote) if (remote.promise.size or 0) <= LONGEST_CARD else None
+    except Unreachable:
+        return known
+    except Absent:
+        return None
 
 
 def obtain(remote: Remote) -> Held:

@@ -11,6 +11,7 @@ from pathlib import Path
 from vitzoo.errors import WeightsError
 from vitzoo.files.atomic import replacing
 from vitzoo.files.sharded import INDEX, read_index
+from vitzoo.registry.licenses import LONGEST_CARD, license_on_card
 from vitzoo.registry.reference import address
 from vitzoo.small_files import read_small_text
 from vitzoo.sources.failures import Mismatch, NotCached, explained
@@ -21,6 +22,7 @@ SHA256 = re.compile("[0-9a-f]{64}")
 NO_PLACE = (NotADirectoryError, IsADirectoryError)  # for a name below, or at, one that is already there
 
 CONFIGURATION = ("config.json", "preprocessor_config.json", "processor_config.json", "open_clip_config.json")
+CARD = "README.md"
 # What a repository may hold: the first kind of file that is there is taken.
 REPOSITORY_FILES = (
     ("model.safetensors", "model.safetensors.index.json"),
@@ -65,6 +67,14 @@ def check_name(name: str, place: str) -> None:
 def shards_of(path: Path) -> list[str]:
     """The plain names of the files that an index joins; none if the file is no index."""
     return sorted(set(read_index(path).where.values())) if path.name.endswith(INDEX) else []
+
+
+def license_in(card: Path) -> str | None:
+    """The licence that a card states; None if it states none, or is no text of a sensible length."""
+    try:
+        return license_on_card(read_small_text(card, LONGEST_CARD))
+    except (OSError, UnicodeDecodeError):
+        return None
 
 
 def cached_file(repo: str, file: str, revision: str | None) -> Held | None:

@@ -1,12 +1,13 @@
 """From a name, an address or a repository to verified files on this disk."""
 
 from collections.abc import Collection, Sequence
+from functools import partial
 
 from vitzoo import registry
 from vitzoo.errors import RegistryError
 from vitzoo.registry.licenses import check_license
 from vitzoo.registry.reference import Address, Name, Repository
-from vitzoo.sources.fetch import Fetched, fetch, fetch_repo
+from vitzoo.sources.fetch import Fetched, fetch, fetch_address, fetch_repo
 from vitzoo.spec import HubSource, Source
 
 
@@ -30,14 +31,15 @@ def obtain(
 
     Raises:
         RegistryError: a model without weights.
-        LicenseError: see `check_license`; nothing was fetched.
+        LicenseError: see `check_license`; nothing was fetched, or of a repository that the registry does not know its
+            card alone.
         WeightsError: no source serves them.
     """
-    match reference:
-        case Address():
-            return None, fetch(str(reference), [reference.source])
-        case Repository():
-            return None, fetch_repo(reference.repo, reference.revision)
+    if isinstance(reference, Address | Repository):
+        allow = partial(check_license, str(reference), allowed=allow_licenses)
+        if isinstance(reference, Repository):
+            return None, fetch_repo(reference.repo, reference.revision, allow)
+        return None, fetch_address(str(reference), reference.source, allow)
     full = entry_of(reference)
     entry = registry.weights_entry(full)
     check_license(full, entry.license, allow_licenses)

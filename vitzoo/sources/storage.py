@@ -174,7 +174,7 @@ def prefetch(name: str, mirror: Path | None = None) -> Fetched:
         start = place.rpartition("/")[0]
         try:
             with locked(str(mirror.resolve())):
-                for held in fetched.files:
+                for held in (*fetched.files, *(() if fetched.card is None else (fetched.card,))):
                     _copy(held.path, mirror, f"{start}/{held.path.name}", held.sha256)
         except OSError as error:
             raise WeightsError(f"the mirror {mirror} cannot be written: {error}; give another folder") from error

@@ -1,6 +1,6 @@
 """What is known of a model and its weights, as frozen records. Nothing here imports torch."""
 
-from vitzoo.spec.about import NEW, About, Origin, Past, Result
+from vitzoo.spec.about import LONGEST_LICENSE, NEW, PERMISSIVE, About, Origin, Past, Result
 from vitzoo.spec.architecture import (
     MLP,
     Activation,
@@ -39,8 +39,10 @@ from vitzoo.spec.weights import (
 )
 
 __all__ = [
+    "LONGEST_LICENSE",
     "MLP",
     "NEW",
+    "PERMISSIVE",
     "About",
     "Activation",
     "AttentionKind",

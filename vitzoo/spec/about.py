@@ -5,13 +5,22 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Annotated, Any, NamedTuple, Self
 
-from pydantic import AfterValidator, Field, FiniteFloat
+from pydantic import AfterValidator, Field, FiniteFloat, SerializerFunctionWrapHandler, model_serializer
 
 from vitzoo.errors import public
 from vitzoo.spec.base import Frozen
 from vitzoo.spec.weights import Preprocessing, Resample
 
+LONGEST_LICENSE = 200  # characters of its name
 TUNED = "fine-tuned from "
+# As the hub spells them. Whoever uses weights under one of these owes at most credit and the text of the licence.
+# fmt: off
+PERMISSIVE = frozenset({
+    "apache-2.0", "bsd", "bsd-2-clause", "bsd-3-clause", "bsl-1.0", "cc-by-2.0", "cc-by-2.5", "cc-by-3.0", "cc-by-4.0",
+    "cc0-1.0", "cdla-permissive-1.0", "cdla-permissive-2.0", "isc", "mit", "ncsa", "pddl", "postgresql", "unlicense",
+    "wtfpl", "zlib",
+})
+# fmt: on
 
 
 class Result(Frozen):
@@ -96,13 +105,36 @@ class About(Frozen):
         default=None,
         description="names of the classes, or the name of a known set, which is looked up when they are asked for",
     )
-    license: str | None = Field(default=None, description="as the hub spells it")
+    license: str | None = Field(default=None, description="as the hub spells it", max_length=LONGEST_LICENSE)
+    base_license: str | None = Field(
+        default=None,
+        description="that restricts the weights which these were made from, where `license` was set to another",
+        max_length=LONGEST_LICENSE,
+    )
     origin: Origin | None = None
     derived_from: Origin | None = Field(default=None, description="the weights that these were fine-tuned from")
     training: Mapping[str, Any] | None = Field(
         default=None, description="how the weights were made: data, recipe, versions"
     )
     published: tuple[Result, ...] = Field(default=(), description="what was measured of these weights")
+
+    @model_serializer(mode="wrap")
+    def _stated(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without a `base_license` that there is not: versions before 0.3 do not know the field."""
+        fields: dict[str, Any] = whole(self)
+        return fields if self.base_license is not None else {k: v for k, v in fields.items() if k != "base_license"}
+
+    def replace(self, **changes: Any) -> Self:
+        """As of every record; and a licence that restricts use stays known as `base_license` when another is set.
+
+        A record that loses its past (`origin` and `derived_from`) in the same step is of weights that are one's own.
+        """
+        if "license" in changes and "base_license" not in changes:
+            own = "origin" in changes and changes["origin"] is None and changes.get("derived_from", self) is None
+            restricting = self.license if self.license is not None and self.license not in PERMISSIVE else None
+            base = None if own else self.base_license or restricting
+            changes["base_license"] = None if base == changes["license"] else base
+        return super().replace(**changes)
 
     @property
     def past(self) -> str | None:

@@ -132,7 +132,11 @@ class EntryPoint:
 
 
 def config(
-    spec: ViTSpec, layout: str, preprocessing: Preprocessing, labels: Sequence[str] | None = None
+    spec: ViTSpec,
+    layout: str,
+    preprocessing: Preprocessing,
+    labels: Sequence[str] | None = None,
+    license: str | None = None,
 ) -> dict[str, Any]:
     """What `timm.create_model("local-dir:FOLDER", pretrained=True)` reads as FOLDER/config.json.
 
@@ -150,6 +154,8 @@ def config(
         "first_conv": "patch_embed.proj",
         "classifier": ["head", "head_dist"] if spec.dist_token else "head",
     }
+    pretrained |= {"label_names": list(labels)} if labels else {}
+    pretrained |= {} if license is None else {"license": license}
     arguments = _arguments(spec, layout, outputs)
     said = {
         "architecture": base.architecture,
@@ -161,7 +167,7 @@ def config(
             **base.args,
             **pictures.arguments(layout, preprocessing),
         },
-        "pretrained_cfg": pretrained | ({"label_names": list(labels)} if labels else {}),
+        "pretrained_cfg": pretrained,
         OURS: {"head": spec.head.value},
     }
     if wrong := misread(spec, told(said).fields, UNTOLD):
@@ -314,6 +320,11 @@ def _input_is_fixed(config: Mapping[str, Any]) -> bool:
     """Whether a model is built for the size of the pictures; one that takes any has the entry point's table."""
     args = config.get("model_args") or {}
     return bool(_pretrained(config).get("fixed_input_size")) and not args.get("dynamic_img_size")
+
+
+def license(config: Mapping[str, Any]) -> Any:
+    """The licence, as timm's description of the weights names it."""
+    return _pretrained(config).get("license")
 
 
 def labels(config: Mapping[str, Any]) -> tuple[str, ...] | None:

@@ -38,7 +38,7 @@ _HOMES = {
     "info": "vitzoo.registry.describe",
     "Tokens": "vitzoo.model",
     "ViT": "vitzoo.publish.dialect",
-    "load_image": "vitzoo.images.transform",
+    "load_image": "vitzoo.images.load",
     "preprocess": "vitzoo.images.transform",
     "push": "vitzoo.publish.push",
     "add_registry": "vitzoo.registry",

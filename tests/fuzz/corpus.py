@@ -18,8 +18,9 @@ from vitzoo import ViT
 from vitzoo.data.open import open_splits
 from vitzoo.errors import RegistryError
 from vitzoo.files.read import open_tensors
-from vitzoo.images.bands import load_bands
 from vitzoo.images.load import load_image
+from vitzoo.images.ranges import Form
+from vitzoo.images.read import read_picture
 from vitzoo.registry.index import draft
 from vitzoo.registry.recipes import Recipe, load_recipe
 from vitzoo.registry.strict_yaml import read_yaml
@@ -116,7 +117,7 @@ def npy(path: Path) -> None:
 
 def bands(path: Path) -> None:
     with path.open("rb") as file:
-        load_bands(file, path.name, 5)
+        read_picture(file, Form(5), path.name)
 
 
 def tar(path: Path) -> None:

@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 
 from vitzoo.errors import ImageError
-from vitzoo.images.bands import load_bands
 from vitzoo.images.load import MOST_PIXELS, load_image
+from vitzoo.images.ranges import Form
+from vitzoo.images.read import read_picture
 
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n(x) print\n%%EOF\n"
 
@@ -40,7 +41,7 @@ def test_no_program_is_started(tmp_path: Path, loader: str, monkeypatch: pytest.
     path = tmp_path / "x.png"
     path.write_bytes(EPS)
     Image.init()
-    load = load_image if loader == "picture" else partial(load_bands, name="x.png", in_chans=4)
+    load = load_image if loader == "picture" else partial(read_picture, form=Form(4))
     with path.open("rb") as file, pytest.raises(ImageError):
         load(file)
     assert started == []
@@ -60,9 +61,10 @@ def test_a_large_picture_of_16_bits(tmp_path: Path) -> None:
 
 def test_a_pipe_and_a_device(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "x.png")
-    for path in (tmp_path / "x.png", Path("/dev/zero")):
-        with pytest.raises(ImageError, match="expected a picture file, found a device or pipe"):
-            load_image(path)
+    for path, kind in ((tmp_path / "x.png", "pipe"), (Path("/dev/zero"), "device")):
+        for read in (load_image, partial(read_picture, form=Form())):
+            with pytest.raises(ImageError, match=f"expected a picture file, found a {kind}; copy what it gives"):
+                read(path)
 
 
 def npy(shape: tuple[int, ...], content: bytes = b"", descr: str = "'|u1'") -> bytes:
@@ -90,7 +92,7 @@ def npy(shape: tuple[int, ...], content: bytes = b"", descr: str = "'|u1'") -> b
 )
 def test_arrays_that_lie(content: bytes) -> None:
     with pytest.raises(ImageError) as error:
-        load_bands(io.BytesIO(content), "x.npy", 4)
+        read_picture(io.BytesIO(content), Form(4), "x.npy")
     assert len(str(error.value)) < 500
 
 
@@ -98,5 +100,5 @@ def test_an_archive_of_arrays_is_no_picture() -> None:
     file = io.BytesIO()
     np.savez(file, a=np.zeros((2, 2, 4), np.uint8))
     file.seek(0)
-    with pytest.raises(ImageError, match=r"whole \.npy file"):
-        load_bands(file, "x.npy", 4)
+    with pytest.raises(ImageError, match=r"found a zip archive \(\.npz files are such\)"):
+        read_picture(file, Form(4), "x.npy")

@@ -422,8 +422,8 @@ def recording(opened: list[Any]) -> Callable[..., Any]:
 BAD_FILES: dict[str, tuple[Callable[[Path, Image.Image], object], str]] = {
     "missing": (lambda path, _: None, "no such file"),
     "folder": (lambda path, _: path.mkdir(), "found a folder"),
-    "text": (lambda path, _: path.write_text("hello"), "found something else"),
-    "empty": (lambda path, _: path.write_bytes(b""), "found something else"),
+    "text": (lambda path, _: path.write_text("hello"), "found a text file; check that it is whole"),
+    "empty": (lambda path, _: path.write_bytes(b""), "found an empty file"),
     "truncated": (truncated, "truncated"),
 }
 
@@ -512,9 +512,18 @@ def test_damaged_bytes_never_show_a_pillow_error(tmp_path: Path) -> None:
         (torch.zeros(3, 20, 20, dtype=torch.int32), "found int32"),
         (torch.full((3, 20, 20), 255.0), "floats in 0..1"),
         (Image.new("RGB", (0, 5)), "RGB picture': expected at least one pixel, found 5x0"),
-        (Image.new("F", (5, 5)), "mode F"),
-        (Image.new("I", (5, 5), 70000), "grey values in 0..65535, found 70000..70000"),
-        (Image.new("I", (5, 5), -1), "grey values in 0..65535, found -1..-1"),
+        (
+            Image.new("F", (5, 5), 7.0),
+            "expected floats in 0..1, found 7..7; scale them, or say which value is white: white=7",
+        ),
+        (
+            Image.new("I", (5, 5), 70000),
+            "values in 0..65535, found 70000..70000; scale them, or say which value is white: white=70000",
+        ),
+        (
+            Image.new("I", (5, 5), -1),
+            "values in 0..65535, found -1..-1; scale them, or say which value is white: black=-1 and white=65535",
+        ),
         ("a\0b", "null byte"),
         ([1, 2], "expected a PIL picture, a path, an array or a tensor, found list"),
         (None, "found NoneType"),
@@ -527,7 +536,7 @@ def test_bad_pictures(image: Any, message: str) -> None:
 
 
 def test_files_for_a_model_of_five_channels(picture: Image.Image) -> None:
-    with pytest.raises(ImageError, match=r"the model takes 5; give an array \(height, width, 5\)"):
+    with pytest.raises(ImageError, match=r"expected 5 channels, found 3 in \(29, 41, 3\)"):
         make_transform(in_chans=5)(picture)
 
 

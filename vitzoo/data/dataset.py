@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from vitzoo.data.pictures import Pictures
-from vitzoo.images.load import Pixels
+from vitzoo.images.ranges import Form, Pixels
 
 Key = int | tuple[int, int]
 """A picture's number, or (epoch, number)."""
@@ -24,17 +24,17 @@ class PictureDataset(Dataset[tuple[Tensor, int]]):
         self,
         pictures: Pictures,
         transform: Callable[[Image.Image | Pixels], Tensor],
-        in_chans: int,
+        form: Form,
         seed: int | None = None,
     ) -> None:
-        self.pictures, self.transform, self.in_chans, self.seed = pictures, transform, in_chans, seed
+        self.pictures, self.transform, self.form, self.seed = pictures, transform, form, seed
 
     def __len__(self) -> int:
         return len(self.pictures)
 
     def __getitem__(self, key: Key) -> tuple[Tensor, int]:
         epoch, i = key if isinstance(key, tuple) else (0, key)
-        picture, target = self.pictures.load(i, self.in_chans), int(self.pictures.targets[i])
+        picture, target = self.pictures.load(i, self.form), int(self.pictures.targets[i])
         if self.seed is None:
             return self.transform(picture), target
         with isolate_rng(include_cuda=False):  # the model's own draws must not depend on who loads the pictures

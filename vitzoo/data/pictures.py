@@ -15,8 +15,9 @@ from PIL import Image
 
 from vitzoo.errors import DataError, shown
 from vitzoo.extras import advice
-from vitzoo.images.bands import load_bands
-from vitzoo.images.load import MODES, Pixels, load_image
+from vitzoo.images.load import Read
+from vitzoo.images.ranges import Form, Pixels
+from vitzoo.images.read import read_picture
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".npy")
 
@@ -63,11 +64,15 @@ class Pictures:
     def __len__(self) -> int:
         return len(self.numbers)
 
-    def load(self, i: int, in_chans: int = 3) -> Image.Image | Pixels:
-        """The i-th picture, upright, mode RGB or L, or an array of other channels; an ImageError if it is damaged."""
+    def read(self, i: int, form: Form) -> Read:
+        """The i-th picture as a model takes it, and what was taken for granted; an ImageError if it cannot be read."""
         file, _ = self.reader[int(self.numbers[i])]
         with file:
-            return load_image(file, in_chans) if in_chans in MODES else load_bands(file, self.names[i], in_chans)
+            return read_picture(file, form, self.names[i])
+
+    def load(self, i: int, form: Form | int = 3) -> Image.Image | Pixels:
+        """The i-th picture alone; a number stands for the form of so many channels."""
+        return self.read(i, Form(form) if isinstance(form, int) else form).picture
 
     def take(self, chosen: npt.NDArray[np.int64]) -> "Pictures":
         """Those of the given places, in that order."""

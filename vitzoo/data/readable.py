@@ -14,6 +14,7 @@ from vitzoo.data.pictures import Pictures, Skipped
 from vitzoo.data.progress import tracked
 from vitzoo.errors import DataError, ImageError
 from vitzoo.files.atomic import replacing
+from vitzoo.images.ranges import RGB, Form
 from vitzoo.sources.cache import cache_folder, locked
 
 BATCH = 64
@@ -22,22 +23,22 @@ BATCH = 64
 class _Reasons(Dataset[str | None]):
     """Why a picture cannot be used, or None."""
 
-    def __init__(self, pictures: Pictures, in_chans: int) -> None:
-        self.pictures, self.in_chans = pictures, in_chans
+    def __init__(self, pictures: Pictures, form: Form) -> None:
+        self.pictures, self.form = pictures, form
 
     def __len__(self) -> int:
         return len(self.pictures)
 
     def __getitem__(self, i: int) -> str | None:
         try:
-            self.pictures.load(i, self.in_chans)
+            self.pictures.load(i, self.form)
         except (ImageError, OSError) as error:
             return str(error)
         return None
 
 
 def readable(
-    pictures: Pictures, in_chans: int = 3, *, strict: bool = False, num_workers: int = 0
+    pictures: Pictures, form: Form = RGB, *, strict: bool = False, num_workers: int = 0
 ) -> tuple[Pictures, tuple[Skipped, ...]]:
     """The pictures that can be read, and the others with the reason.
 
@@ -47,10 +48,10 @@ def readable(
     Raises:
         DataError: `strict`, and there is one that cannot be read; or the cache cannot be written.
     """
-    cache = _cache_file(pictures, in_chans)
+    cache = _cache_file(pictures, form)
     with _claimed(cache):
         if not cache.exists():
-            found = dict(_unreadable(pictures, in_chans, num_workers))
+            found = dict(_unreadable(pictures, form, num_workers))
             with replacing(cache) as partial:
                 partial.write_text(json.dumps(found), encoding="utf-8")
     reasons = {int(i): reason for i, reason in json.loads(cache.read_text(encoding="utf-8")).items()}
@@ -64,15 +65,15 @@ def readable(
     return pictures.take(kept), skipped
 
 
-def _unreadable(pictures: Pictures, in_chans: int, num_workers: int) -> Iterator[tuple[int, str]]:
-    loader = DataLoader(_Reasons(pictures, in_chans), BATCH, num_workers=num_workers, collate_fn=list)
+def _unreadable(pictures: Pictures, form: Form, num_workers: int) -> Iterator[tuple[int, str]]:
+    loader = DataLoader(_Reasons(pictures, form), BATCH, num_workers=num_workers, collate_fn=list)
     for number, batch in enumerate(tracked(loader, "checking pictures")):
         yield from ((number * BATCH + i, reason) for i, reason in enumerate(batch) if reason is not None)
 
 
-def _cache_file(pictures: Pictures, in_chans: int) -> Path:
+def _cache_file(pictures: Pictures, form: Form) -> Path:
     """By the digest of the files, which pictures of them, and what decides on them."""
-    text = f"{pictures.fingerprint} {pictures.numbers.tobytes().hex()} {in_chans} {PIL.__version__}"
+    text = f"{pictures.fingerprint} {pictures.numbers.tobytes().hex()} {form} {PIL.__version__}"
     return cache_folder() / "checked" / f"{hashlib.sha256(text.encode()).hexdigest()}.json"
 
 

@@ -18,6 +18,7 @@ from vitzoo.data.pictures import WHOLE, Pictures, Skipped, first_of
 from vitzoo.data.readable import readable
 from vitzoo.errors import DataError, SpecError
 from vitzoo.evaluation.predict import outputs
+from vitzoo.images.ranges import Form
 from vitzoo.publish.dialect import ViT, create
 from vitzoo.registry.describe import no_classes
 
@@ -153,7 +154,7 @@ def evaluate(
     """
     vit = model if isinstance(model, ViT) else create(model, pretrained=True, device=device)
     names = _names(vit, labels)
-    part, pictures, skipped = opened(data, order(split), vit.spec.in_chans, strict, num_workers)
+    part, pictures, skipped = opened(data, order(split), Form.of(vit), strict, num_workers)
     pictures = pictures.as_classes(matched(pictures, names))
     scores = outputs(vit, pictures, lambda x: vit(x).float().softmax(1), "evaluating", batch_size, num_workers)
     return measure(scores, pictures, names, part, skipped)
@@ -211,13 +212,13 @@ def order(split: str | None) -> tuple[str, ...]:
 
 
 def opened(
-    data: str | os.PathLike[str] | Pictures, splits: tuple[str, ...], in_chans: int, strict: bool, num_workers: int
+    data: str | os.PathLike[str] | Pictures, splits: tuple[str, ...], form: Form, strict: bool, num_workers: int
 ) -> tuple[str, Pictures, tuple[Skipped, ...]]:
     """The first of `splits` that the data has: its name, its readable pictures, and those that are left out."""
     if isinstance(data, Pictures):
         return splits[0], data, ()
     name, pictures = first_of(open_splits(data), *splits)
-    kept, skipped = readable(pictures, in_chans, strict=strict, num_workers=num_workers)
+    kept, skipped = readable(pictures, form, strict=strict, num_workers=num_workers)
     if not len(kept):
         raise DataError(f"{data}: none of {len(skipped)} pictures can be read; the first: {skipped[0].reason}")
     return name, kept, (*pictures.hidden, *skipped)

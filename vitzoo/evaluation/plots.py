@@ -14,6 +14,7 @@ from PIL import Image
 
 from vitzoo.evaluation.measure import Evaluation
 from vitzoo.files.atomic import replacing
+from vitzoo.images.ranges import RGB, Form
 
 TRAIN, VAL = "#D55E00", "#0072B2"  # Okabe and Ito, https://jfly.uni-koeln.de/color
 MOST_CLASSES = 100  # whose names can be read on one picture
@@ -87,7 +88,7 @@ def confusion(evaluation: Evaluation, path: Path) -> None:
 
 
 @rc_context({"text.parse_math": False})
-def mistakes(evaluation: Evaluation, path: Path, in_chans: int = 3) -> None:
+def mistakes(evaluation: Evaluation, path: Path, form: Form = RGB) -> None:
     """The mistakes that the model was surest of, the surest first."""
     found = evaluation.mistakes(MOST_MISTAKES)
     columns = min(5, len(found))
@@ -96,7 +97,7 @@ def mistakes(evaluation: Evaluation, path: Path, in_chans: int = 3) -> None:
     for axes in figure.subplots(rows, columns, squeeze=False).flat:
         axes.set_axis_off()
     for axes, mistake in zip(figure.axes[: len(found)], found, strict=True):
-        picture = evaluation.pictures.load(mistake.number, in_chans)
+        picture = evaluation.pictures.load(mistake.number, form)
         if not isinstance(picture, Image.Image):  # of many channels the first is shown
             picture = Image.fromarray(np.uint8(picture[..., 0] * (1 if picture.dtype == np.uint8 else 255)))
         picture.thumbnail((THUMBNAIL, THUMBNAIL))

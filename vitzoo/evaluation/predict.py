@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader
 from vitzoo.data.dataset import PictureDataset
 from vitzoo.data.pictures import Pictures
 from vitzoo.data.progress import tracked
+from vitzoo.images.ranges import Form
 from vitzoo.images.transform import preprocess
 from vitzoo.publish.dialect import ViT
 
@@ -27,7 +28,7 @@ def outputs(
     The batch is where the model is, and of its type; the model is in evaluation mode while it is used.
     """
     like = next(vit.parameters())
-    dataset = PictureDataset(pictures, preprocess(vit), vit.spec.in_chans)
+    dataset = PictureDataset(pictures, preprocess(vit), Form.of(vit))
     loader = DataLoader(dataset, batch_size, num_workers=num_workers, pin_memory=like.is_cuda)
     was_training = vit.training
     vit.eval()

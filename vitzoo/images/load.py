@@ -1,4 +1,4 @@
-"""One picture from a file, an array or a tensor, upright and in 8 bit or as floats."""
+"""One picture from a file of pixels: upright, and in 8 bit or, where its values are floats, as floats."""
 
 import os
 import struct
@@ -7,25 +7,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from PIL import ExifTags, Image, UnidentifiedImageError
-from torch import Tensor
 
 from vitzoo.errors import ImageError
-
-Pixels = npt.NDArray[Any]
-
-
-Picture = Image.Image | str | os.PathLike[str] | Pixels | Tensor
-
+from vitzoo.images.channels import with_channels
+from vitzoo.images.contents import HEAD, what_is
+from vitzoo.images.ranges import Form, Note, Pixels, to_8_bit, to_floats
 
 MODES = {1: "L", 3: "RGB"}
+LONGEST_REASON = 200
 
 
-BITS_PER_SAMPLE = 258  # a TIFF tag
+BITS_PER_SAMPLE, SAMPLES_PER_PIXEL, SUBFILE_TYPE = 258, 277, 254  # tags of TIFF
+REDUCED = 1  # the bit of SUBFILE_TYPE of a preview, which is what the first page of a camera's raw file is
 
 
 # What turns a picture upright, by its EXIF orientation. ImageOps.exif_transpose also writes the EXIF block again,
@@ -63,7 +60,13 @@ FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM",
 
 
 MOST_PIXELS = 160_000_000  # the largest sensors of cameras have 150 million
-STRIP = 1 << 20  # pixels of a 16-bit picture that are in memory in another form at a time
+
+
+class Read(NamedTuple):
+    """A picture as it was read (mode RGB or L, or an array of a model's channels), and what was taken for granted."""
+
+    picture: Image.Image | Pixels
+    notes: tuple[Note, ...] = ()
 
 
 @cache
@@ -83,8 +86,7 @@ def opened(source: str | os.PathLike[str] | IO[bytes], name: str) -> Iterator[Im
     """
     path = Path(source) if isinstance(source, str | os.PathLike) else None
     if path is not None and path.exists() and not path.is_file():
-        what = "folder; give the files in it" if path.is_dir() else "device or pipe; copy what it gives to a file"
-        raise ImageError(f"{name}: expected a picture file, found a {what}") from None
+        raise ImageError(f"{name}: expected a picture file, found {unusual(path)}") from None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit here is `MOST_PIXELS`
         picture = Image.open(source, formats=_formats())
@@ -96,14 +98,21 @@ def opened(source: str | os.PathLike[str] | IO[bytes], name: str) -> Iterator[Im
         yield picture
 
 
+def unusual(path: Path) -> str:
+    """What is no file of its own, and what to do with it."""
+    if path.is_dir():
+        return "a folder; give the files in it"
+    return f"a {'pipe' if path.is_fifo() else 'device'}; copy what it gives to a file"
+
+
 def load_image(source: Image.Image | str | os.PathLike[str] | IO[bytes], in_chans: int = 3) -> Image.Image:
     """A picture or a picture file, upright, in 8 bit, without metadata: mode RGB, or L (luminance) if `in_chans` is 1.
 
     The file is a path, or open for reading.
 
-    Equal to `Image.open(source).convert(mode)`, but for the EXIF orientation, which is applied, and for 16-bit
-    pictures, which are scaled (`convert` clips them: all above 255 turns white). Alpha is dropped, as `convert` does.
-    Anything that cannot be read is an :class:`ImageError`.
+    Equal to `Image.open(source).convert(mode)`, but for the EXIF orientation, which is applied, and for pictures of 16
+    bits (grey) or floats in 0..1, which are scaled (`convert` clips them: all above 255 turns white). Alpha is dropped
+    and the first of several frames is taken, as `convert` does. Anything that cannot be read is an :class:`ImageError`.
     """
     if in_chans not in MODES:
         raise ImageError(
@@ -114,38 +123,75 @@ def load_image(source: Image.Image | str | os.PathLike[str] | IO[bytes], in_chan
         name = repr(getattr(source, "filename", "") or f"{source.mode} picture")
     else:
         name = repr(os.fspath(source) if isinstance(source, str | os.PathLike) else getattr(source, "name", "file"))
-    try:
+    with readable(name, source):
         if isinstance(source, Image.Image):
-            return _convert(source, MODES[in_chans], name)
-        with opened(source, name) as picture:
-            return _convert(picture, MODES[in_chans], name)
+            found = converted(source, Form(in_chans), name).picture
+        else:
+            with opened(source, name) as picture:
+                found = converted(picture, Form(in_chans), name).picture
+    return found if isinstance(found, Image.Image) else as_picture(found)
+
+
+def as_picture(pixels: Pixels) -> Image.Image:
+    """(height, width, 1 or 3), floats in 0..1 -> a picture of 8 bit."""
+    eight = np.rint(pixels * 255).astype(np.uint8)
+    return Image.fromarray(eight[..., 0] if pixels.shape[2] == 1 else eight)
+
+
+@contextmanager
+def readable(name: str, source: object) -> Iterator[None]:
+    """What Pillow and numpy raise becomes an ImageError that says what the file is."""
+    try:
+        yield
     except FileNotFoundError:
         raise ImageError(f"{name}: there is no such file; check the path") from None
     except UnidentifiedImageError:
         raise ImageError(
-            f"{name}: expected JPEG, PNG, WebP or another format of photographs, found something else; "
-            "check that the file is whole and is a picture"
+            f"{name}: expected a picture (JPEG, PNG, WebP, TIFF, AVIF, ...) or an .npy array, found {_found(source)}"
         ) from None
     except DAMAGED as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = " ".join(str(error).split())[:LONGEST_REASON] or type(error).__name__
         raise ImageError(f"{name}: expected a whole picture, found: {reason}; replace or re-encode it") from None
 
 
-def _convert(picture: Image.Image, mode: str, name: str) -> Image.Image:
+def _found(source: Any) -> str:
+    """What a file is that Pillow does not take for a picture, and the way on."""
+    if isinstance(source, str | os.PathLike):
+        with Path(source).open("rb") as file:
+            return _found(file)
+    if not hasattr(source, "seek"):
+        return "something else"
+    source.seek(0)
+    kind = what_is(source.read(HEAD))
+    if kind.endswith("picture"):
+        return f"{kind} of a sort that is not read; save it as PNG, or its values as .npy (height, width, channels)"
+    return f"{kind}; check that it is whole and is a picture"
+
+
+def converted(picture: Image.Image, form: Form, name: str) -> Read:
+    """A picture that Pillow opened, in the form that is wanted; floats stay floats, all else becomes 8 bit."""
     if 0 in picture.size:
         raise ImageError(f"{name}: expected at least one pixel, found {picture.height}x{picture.width}")
     picture.load()
-    turn = UPRIGHT.get(_orientation(picture, name))
-    if picture.mode == "F":
-        raise ImageError(f"{name}: float pictures (mode F) have no agreed range; give a float array in 0..1")
+    turn, notes = UPRIGHT.get(_orientation(picture, name)), _more(picture)
     if picture.mode.startswith("I"):
-        picture = _to_8_bit(picture, name)
+        picture, more = to_8_bit(picture, form, name, _white(picture))
+        notes += more
+    if turn is not None:
+        picture = picture.transpose(turn)
+    if picture.mode == "F":
+        values, more = to_floats(np.asarray(picture)[..., None], form, name)
+        return Read(with_channels(values, form.in_chans, name), notes + more)
+    if form.in_chans not in MODES:
+        return Read(with_channels(_bands(picture), form.in_chans, name), notes)
+    if _sees_through(picture):
+        notes += (Note("with transparency, which is left out"),)
     if "transparency" in picture.info:
         picture = picture.copy()  # the caller's picture keeps its own; without it `convert` has nothing to warn about
         del picture.info["transparency"]
-    picture = picture.convert(mode)
+    picture = picture.convert(MODES[form.in_chans])
     picture.info.clear()  # an orientation that stayed in it would be applied again
-    return picture if turn is None else picture.transpose(turn)
+    return Read(picture, notes)
 
 
 def _orientation(picture: Image.Image, name: str) -> int:
@@ -159,49 +205,34 @@ def _orientation(picture: Image.Image, name: str) -> int:
         return 1
 
 
-def _to_8_bit(picture: Image.Image, name: str) -> Image.Image:
-    """A grey picture of mode I or I;16 scaled to mode L; 12-bit TIFF, which Pillow leaves in 0..4095, included."""
+def _more(picture: Image.Image) -> tuple[Note, ...]:
+    """What else is in the file."""
+    found: tuple[Note, ...] = ()
+    if getattr(picture, "is_animated", False):
+        part = "page" if picture.format == "TIFF" else "frame"
+        found += (Note(f"with more than one {part}, of which the first is read"),)
+    bands, whole = len(picture.getbands()), getattr(picture, "tag_v2", {}).get(SAMPLES_PER_PIXEL, 1)
+    return found if whole <= bands else (*found, Note(f"with {whole} bands, of which {bands} are read"))
+
+
+def _white(picture: Image.Image) -> int:
+    """The largest value that there is room for; Pillow leaves TIFF of 12 bits in 0..4095."""
     bits = getattr(picture, "tag_v2", {}).get(BITS_PER_SAMPLE, (16,))[0]
-    top = 2 ** min(bits, 16) - 1
-    scaled = ((np.arange(top + 1, dtype=np.int64) * 255 + top // 2) // top).astype(np.uint8)
-    pixels, rows = np.empty((picture.height, picture.width), dtype=np.uint8), max(1, STRIP // picture.width)
-    for row in range(0, picture.height, rows):
-        values = np.asarray(picture.crop((0, row, picture.width, min(row + rows, picture.height))))
-        if values.min() < 0 or values.max() > top:
-            raise ImageError(
-                f"{name}: expected grey values in 0..{top}, found {values.min()}..{values.max()}; give floats in 0..1"
-            )
-        pixels[row : row + rows] = scaled[values]
-    return Image.fromarray(pixels)
+    return int(2 ** min(bits, 16) - 1)
 
 
-def _describe(image: object) -> str:
-    return f"{type(image).__name__} of shape {tuple(getattr(image, 'shape', ()))}"
+def _sees_through(picture: Image.Image) -> bool:
+    """Whether an alpha channel hides anything."""
+    if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa"):
+        low, _ = picture.getchannel(picture.mode[-1]).getextrema()
+        return low != 255
+    return False
 
 
-def to_pixels(image: Pixels | Tensor) -> Pixels:
-    """An array or a tensor as (height, width, channels), uint8 or float32 in 0..1."""
-    if isinstance(image, Tensor):
-        if image.ndim != 3:
-            raise ImageError(f"{_describe(image)}: expected (channels, height, width); add or remove a dimension")
-        tensor = image.detach().cpu()
-        pixels: Pixels = (tensor.float() if tensor.is_floating_point() else tensor).permute(1, 2, 0).numpy()
-    elif isinstance(image, np.ndarray):
-        if image.ndim not in (2, 3):
-            raise ImageError(f"{_describe(image)}: expected (height, width) or (height, width, channels)")
-        pixels = image if image.ndim == 3 else image[..., None]
-    else:
-        raise ImageError(f"expected a PIL picture, a path, an array or a tensor, found {type(image).__name__}")
-    if 0 in pixels.shape:
-        raise ImageError(f"{_describe(image)}: expected at least one pixel, found none")
-    if pixels.dtype == np.uint8:
-        return pixels
-    if pixels.dtype == np.uint16:
-        return pixels.astype(np.float32) / np.float32(65535)
-    if not np.issubdtype(pixels.dtype, np.floating):
-        raise ImageError(f"{_describe(image)}: expected uint8, uint16 or float in 0..1, found {pixels.dtype}")
-    if not (pixels.min() >= 0 and pixels.max() <= 1):  # so that NaN fails too
-        raise ImageError(
-            f"{_describe(image)}: expected floats in 0..1, found {pixels.min():g}..{pixels.max():g}; scale them"
-        )
-    return pixels.astype(np.float32)
+def _bands(picture: Image.Image) -> Pixels:
+    """(height, width, channels), uint8: the picture's own, for a palette those of its colours."""
+    if picture.mode in ("P", "PA", "1"):
+        clear = picture.mode == "PA" or "transparency" in picture.info
+        picture = picture.convert("L" if picture.mode == "1" else "RGBA" if clear else "RGB")
+    pixels = np.asarray(picture)
+    return pixels if pixels.ndim == 3 else pixels[..., None]

@@ -7,6 +7,7 @@ torch are enough: timm and torchvision are slow to import.
 
 import math
 import os
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
@@ -17,8 +18,13 @@ from PIL import Image
 from torch import Tensor
 
 from vitzoo.errors import ImageError
-from vitzoo.images.load import MODES, Picture, _describe, load_image, to_pixels
+from vitzoo.images.arrays import describe, from_pixels, to_pixels
+from vitzoo.images.load import MODES, Read, converted, readable
+from vitzoo.images.ranges import Form, Pixels
+from vitzoo.images.read import read_picture
 from vitzoo.spec import CropMode, CropOffset, Preprocessing, ResizeType, ViTSpec
+
+Picture = Image.Image | str | os.PathLike[str] | Pixels | Tensor
 
 OFFSETS: dict[CropOffset, Callable[[float], int]] = {CropOffset.NEAREST: round, CropOffset.DOWN: math.floor}
 
@@ -135,19 +141,24 @@ class Transform:
         return [Image.fromarray(np.asarray(band, dtype=np.float32) / np.float32(255)) for band in bands]
 
     def _loaded(self, image: Picture) -> list[Image.Image]:
-        if isinstance(image, Image.Image | str | os.PathLike):
-            return [load_image(image, self.in_chans)]
-        pixels = to_pixels(image)
-        found = pixels.shape[2]
-        if pixels.dtype == np.uint8 and self.in_chans in MODES and found in (1, 3, 4):
-            return [load_image(Image.fromarray(pixels[..., 0] if found == 1 else pixels), self.in_chans)]
-        if self.in_chans == 3 and found in (1, 4):
-            pixels = np.broadcast_to(pixels[..., :3], (*pixels.shape[:2], 3))
-        elif self.in_chans == 1 and found in (3, 4):  # the weights of Pillow's mode L (ITU-R 601)
-            pixels = pixels[..., :3] @ np.array([[0.299], [0.587], [0.114]], dtype=np.float32)
-        elif found != self.in_chans:
-            raise ImageError(
-                f"{_describe(image)}: expected {self.in_chans} channels, found {found}; "
-                "arrays are (height, width, channels), tensors are (channels, height, width)"
-            )
-        return [Image.fromarray(pixels[..., channel]) for channel in range(pixels.shape[2])]
+        read = self._read(image)
+        if isinstance(read.picture, Image.Image):
+            return [read.picture]
+        return [Image.fromarray(read.picture[..., channel]) for channel in range(read.picture.shape[2])]
+
+    def _read(self, image: Picture) -> Read:
+        if isinstance(image, str | os.PathLike):
+            read = read_picture(image, self.form)
+            for note in read.notes:
+                warnings.warn(f"a picture {note.text}", stacklevel=6)
+            return read
+        if not isinstance(image, Image.Image):
+            return from_pixels(to_pixels(image), self.form, describe(image))
+        name = repr(getattr(image, "filename", "") or f"{image.mode} picture")
+        with readable(name, image):
+            return converted(image, self.form, name)
+
+    @property
+    def form(self) -> Form:
+        """How pictures are read for the model."""
+        return Form(self.in_chans, self.preprocessing.white, self.preprocessing.black)

@@ -86,7 +86,20 @@ def _rounded(layout: Layout, spec: ViTSpec, about: About) -> str | None:
     return "timm rounds resized pictures to 8 bit: pixels are up to 1 of 255 grey levels apart"
 
 
+def _range(layout: Layout, spec: ViTSpec, about: About) -> str | None:
+    how = about.preprocessing
+    if how.white is None:
+        return None
+    return (
+        f"pictures of more than 8 bits are read with {how.black:g} as black and {how.white:g} as white, which its "
+        "library does not: scale them to 8 bit first"
+    )
+
+
 LINES: tuple[tuple[tuple[Layout, ...], tuple[Line, ...]], ...] = (
-    (huggingface.LAYOUTS, (_crops(CropOffset.DOWN, "transformers", "earlier"), _backend, _channels, _asked, _policy)),
-    (timm.LAYOUTS, (_crops(CropOffset.NEAREST, "timm", "later"), _rounded, _policy)),
+    (
+        huggingface.LAYOUTS,
+        (_crops(CropOffset.DOWN, "transformers", "earlier"), _backend, _channels, _asked, _policy, _range),
+    ),
+    (timm.LAYOUTS, (_crops(CropOffset.NEAREST, "timm", "later"), _rounded, _policy, _range)),
 )

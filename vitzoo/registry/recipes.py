@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, FiniteFloat, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from vitzoo.errors import RegistryError
 from vitzoo.registry.reference import recipe_file
@@ -55,6 +55,10 @@ class Recipe(Frozen):
     )
     img_size: Size | None = Field(None, description="pixels; the weights' own if not given")
     in_chans: PositiveInt | None = Field(None, description="channels; the weights' own if not given")
+    white: FiniteFloat | None = Field(
+        None, description="value that is white in pictures of more than 8 bits (4095 for 12 bits); the weights' own"
+    )
+    black: FiniteFloat | None = Field(None, description="value that is black in them; the weights' own if not given")
 
     # The optimiser: one step sees `batch_size` pictures, however many devices and parts share them.
     optimizer: str = Field("adamw", description="timm's name: adamw, sgd (Nesterov), momentum, lamb, muon ...")

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     Field,
+    FiniteFloat,
     PositiveFloat,
     PositiveInt,
     SerializerFunctionWrapHandler,
@@ -55,7 +56,7 @@ class ResizeType(StrEnum):
 
 
 Channels = tuple[float, ...]
-LATER = ("img_size", "crop_offset", "resize_type")
+LATER = ("img_size", "crop_offset", "resize_type", "white", "black")
 """Fields of `Preprocessing` that versions before 0.3 do not know."""
 
 
@@ -73,6 +74,12 @@ class Preprocessing(Frozen):
     )
     crop_offset: CropOffset = CropOffset.NEAREST
     resize_type: ResizeType = ResizeType.UINT8
+    white: FiniteFloat | None = Field(
+        default=None,
+        description="the value that is white in pictures of more than 8 bits, such as 4095 for 12 bits in 16; if not "
+        "given 65535 for 16 bits, and 1 for floats",
+    )
+    black: FiniteFloat = Field(default=0.0, description="the value that is black in them")
 
     @model_serializer(mode="wrap")
     def _stated(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -89,6 +96,8 @@ class Preprocessing(Frozen):
             raise ValueError(
                 f"mean has {len(self.mean)} channels and std has {len(self.std)}; give one of each a channel"
             )
+        if self.black >= (1.0 if self.white is None else self.white):
+            raise ValueError(f"black is {self.black:g} and white is {self.white}; give a larger white")
         return self
 
 

@@ -1,13 +1,15 @@
 """The training transform: timm's, with the colours and the interpolation that the model's weights were trained with."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from PIL import Image
 from torch import Tensor
 
 from vitzoo.errors import SpecError
-from vitzoo.images.bands import to_tensor
-from vitzoo.images.load import MODES, Pixels
+from vitzoo.images.arrays import to_tensor
+from vitzoo.images.load import MODES, as_picture
+from vitzoo.images.ranges import Pixels
 from vitzoo.images.transform import Prepared, preprocess
 from vitzoo.registry.recipes import Recipe
 
@@ -18,7 +20,7 @@ def training_transform(model: Prepared, recipe: Recipe) -> Augmentation:
     """A picture -> float32 (in_chans, height, width), augmented as the recipe says.
 
     Without `crop_scale` the picture is resized and cropped as for evaluation, and may be shifted by `crop_padding`.
-    Arrays of other than one or three channels are cropped, flipped and erased, no more.
+    Arrays are cropped, flipped and erased as floats; for changes of colour they are rounded to 8 bit first.
     """
     from timm.data import create_transform
     from torchvision.transforms import Compose, RandomCrop
@@ -56,9 +58,22 @@ def training_transform(model: Prepared, recipe: Recipe) -> Augmentation:
         shift = [RandomCrop(size, recipe.crop_padding, padding_mode="reflect")] if recipe.crop_padding else []
         # timm's steps: resize and crop, before what makes a tensor; the random crop, before the flips.
         first = Compose([*whole.transforms[:-2], *shift, *first.transforms[1:]])
-    steps = [first, colours, tensor] if spec.in_chans in MODES else [to_tensor, first, _in_range, tensor]
-    transform: Augmentation = Compose(steps)
-    return transform
+    arrays = Compose([to_tensor, first, _in_range, tensor])
+    return ByKind(Compose([first, colours, tensor]), arrays, bool(recipe.auto_augment or recipe.color_jitter))
+
+
+@dataclass(frozen=True)
+class ByKind:
+    """Augments a picture by Pillow's steps and an array by torchvision's, or as a picture where colours change."""
+
+    pictures: Augmentation
+    arrays: Augmentation
+    colourful: bool
+
+    def __call__(self, picture: Image.Image | Pixels) -> Tensor:
+        if self.colourful and not isinstance(picture, Image.Image):
+            picture = as_picture(picture)  # timm's changes of colours are for 8 bit
+        return self.pictures(picture) if isinstance(picture, Image.Image) else self.arrays(picture)
 
 
 def _in_range(x: Tensor) -> Tensor:

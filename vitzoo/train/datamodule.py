@@ -22,6 +22,7 @@ from vitzoo.data.pictures import WHOLE, Pictures, Skipped, first_of
 from vitzoo.data.readable import readable
 from vitzoo.data.split import few, stratified
 from vitzoo.errors import DataError
+from vitzoo.images.ranges import Form
 from vitzoo.images.transform import Prepared, preprocess
 from vitzoo.registry.recipes import Recipe
 from vitzoo.train.augment import training_transform
@@ -112,18 +113,18 @@ class PictureData(lightning.LightningDataModule):
         Raises:
             DataError: a class without a picture of the model's channels, or with too few to be split.
         """
-        recipe, spec = self.recipe, model.spec
+        recipe, form = self.recipe, Form.of(model)
         self.skipped: list[Skipped] = []
-        train = self._readable(self._train, spec.in_chans)
+        train = self._readable(self._train, form)
         if self._val is None:
             train, self.val_pictures = stratified(train, recipe.val_fraction, recipe.seed)
         else:
-            self.val_pictures = self._readable(self._val, spec.in_chans)
+            self.val_pictures = self._readable(self._val, form)
         self.train_pictures = few(train, recipe.max_per_class, recipe.seed)
-        self.test_pictures = None if self._test is None else self._readable(self._test, spec.in_chans)
+        self.test_pictures = None if self._test is None else self._readable(self._test, form)
         transform = training_transform(model, recipe)
-        self.train_dataset = PictureDataset(self.train_pictures, transform, spec.in_chans, recipe.seed)
-        self.val_dataset = PictureDataset(self.val_pictures, preprocess(model), spec.in_chans)
+        self.train_dataset = PictureDataset(self.train_pictures, transform, form, recipe.seed)
+        self.val_dataset = PictureDataset(self.val_pictures, preprocess(model), form)
         return self
 
     def final(self) -> tuple[str, Pictures]:
@@ -147,9 +148,9 @@ class PictureData(lightning.LightningDataModule):
             pin_memory=torch.cuda.is_available(),
         )
 
-    def _readable(self, pictures: Pictures, in_chans: int) -> Pictures:
+    def _readable(self, pictures: Pictures, form: Form) -> Pictures:
         pictures = pictures.as_classes(self.classes)
-        kept, skipped = readable(pictures, in_chans, strict=self.strict, num_workers=self.num_workers)
+        kept, skipped = readable(pictures, form, strict=self.strict, num_workers=self.num_workers)
         if len(lost := np.setdiff1d(pictures.targets, kept.targets)):
             first = pictures.names[int(np.argmax(pictures.targets == lost[0]))]
             raise DataError(

@@ -40,6 +40,8 @@ def build(model: Model, recipe: Recipe, classes: tuple[str, ...]) -> ViT:
         )
     else:
         vit = create(model, pretrained=recipe.pretrained, generator=recipe.seed, **changes)
+    values = {"white": recipe.white, "black": recipe.black}
+    vit.preprocessing = vit.preprocessing.replace(**{name: v for name, v in values.items() if v is not None})
     if vit.spec.pool is Pool.NONE:
         raise TrainingError(f"{vit.origin or model} has pool 'none': a class for each token; choose another model")
     if not recipe.keep_head:

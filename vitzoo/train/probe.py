@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from vitzoo.data.pictures import WHOLE, Pictures
 from vitzoo.evaluation.measure import Evaluation, matched, measure, opened, order
 from vitzoo.evaluation.predict import outputs
+from vitzoo.images.ranges import Form
 from vitzoo.publish.dialect import ViT, create
 from vitzoo.registry.recipes import Recipe
 from vitzoo.spec import FinalNorm
@@ -111,8 +112,8 @@ def nearest_neighbours(
     the errors are those of `evaluate`.
     """
     vit = model if isinstance(model, ViT) else create(model, pretrained=True, device=device)
-    _, known, _ = opened(train, ("train", WHOLE), vit.spec.in_chans, strict, num_workers)
-    part, pictures, skipped = opened(data, order(split), vit.spec.in_chans, strict, num_workers)
+    _, known, _ = opened(train, ("train", WHOLE), Form.of(vit), strict, num_workers)
+    part, pictures, skipped = opened(data, order(split), Form.of(vit), strict, num_workers)
     pictures = pictures.as_classes(matched(pictures, known.classes))
 
     def pre_logits(x: Tensor) -> Tensor:

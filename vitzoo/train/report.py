@@ -9,6 +9,7 @@ from vitzoo.errors import LicenseError
 from vitzoo.evaluation import plots
 from vitzoo.evaluation.measure import Evaluation, evaluate
 from vitzoo.files.atomic import replacing
+from vitzoo.images.ranges import Form
 from vitzoo.markdown import page, table
 from vitzoo.publish.card import write_card
 from vitzoo.publish.dialect import ViT
@@ -30,7 +31,7 @@ def write_report(output: Path, vit: ViT, data: PictureData) -> Evaluation:
     plots.confusion(found, output / "confusion.png")
     wrong = bool(found.mistakes(1))
     if wrong:
-        plots.mistakes(found, output / "mistakes.png", vit.spec.in_chans)
+        plots.mistakes(found, output / "mistakes.png", Form.of(vit))
     try:
         write_card(vit, output, results=found.to_dict())
         card = "[README.md](README.md) is the model card."

@@ -8,15 +8,23 @@ import typer
 
 from vitzoo.cli.options import (
     DATA,
+    Black,
+    GroupBy,
+    ImageColumn,
     ImgSize,
+    LabelColumn,
     ModelOption,
     NumWorkersOrNone,
     RecipeOption,
+    SplitColumn,
     StrictData,
+    WeightColumn,
+    White,
     fields,
     size,
 )
-from vitzoo.cli.tables import columns
+from vitzoo.cli.tables import columns as in_columns
+from vitzoo.data.columns import Columns
 from vitzoo.extras import extra_for
 
 RecipeFields = Annotated[
@@ -36,6 +44,13 @@ def finetune(
     lr: Annotated[float | None, typer.Option(help="peak learning rate")] = None,
     img_size: ImgSize = None,
     in_chans: Annotated[int | None, typer.Option(min=1, help="channels; the weights' own if not given")] = None,
+    white: White = None,
+    black: Black = None,
+    label_column: LabelColumn = None,
+    image_column: ImageColumn = None,
+    split_column: SplitColumn = None,
+    group_by: GroupBy = None,
+    weight_column: WeightColumn = None,
     settings: RecipeFields = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on from the last checkpoint, or begin")] = False,
     devices: Annotated[str, typer.Option(help="how many, or auto")] = "1",
@@ -48,13 +63,15 @@ def finetune(
 ) -> None:
     """Train a model on pictures in folders; what it learnt, how, and how well goes into one folder."""
     given = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "img_size": size(img_size), "in_chans": in_chans}
+    given |= {"white": white, "black": black}
     overrides = {name: value for name, value in given.items() if value is not None} | fields(settings)
     _check(model, data, val, recipe, overrides)
     with extra_for("train"):
         from vitzoo.train.finetuning import finetune as run
     machines: dict[str, Any] = {"devices": int(devices) if devices.isdecimal() else devices}
     machines |= {"strategy": strategy, "accelerator": accelerator, "num_nodes": num_nodes}
-    reading: dict[str, Any] = {"val": val, "strict_data": strict_data, "num_workers": num_workers}
+    columns = Columns(tuple(label_column or ()), image_column, split_column, group_by, weight_column)
+    reading: dict[str, Any] = {"val": val, "columns": columns, "strict_data": strict_data, "num_workers": num_workers}
     saving: dict[str, Any] = {"resume": resume, "checkpoint_steps": checkpoint_steps}
     path = run(model, data, output, recipe, **machines, **reading, **saving, **overrides)
     from lightning.pytorch.utilities import rank_zero_only
@@ -79,7 +96,7 @@ def _print(path: Path) -> None:
     """How well it went and where it is, as paths from where the user stands."""
     found = json.loads((path.parent / "results.json").read_text(encoding="utf-8"))
     print(
-        columns(
+        in_columns(
             [
                 ("top-1", f"{found['top1']:.2%} of {found['pictures']:,} pictures ({found['split']})"),
                 ("model", str(path)),

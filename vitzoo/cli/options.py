@@ -82,7 +82,30 @@ Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, mps")]
 NumWorkers = Annotated[int, typer.Option("--num-workers", min=0, help="processes that load pictures")]
 NumWorkersOrNone = Annotated[int | None, typer.Option("--num-workers", min=0, help="processes that load pictures")]
 StrictData = Annotated[bool, typer.Option("--strict-data", help="a picture that cannot be read ends it")]
-DATA = "a folder of class folders, .tar, hfds/NAME or wds/FOLDER"
+DATA = "a folder of class folders, .tar, a table (.csv, .tsv, .jsonl, .parquet), hfds/NAME or wds/FOLDER"
+LabelColumn = Annotated[
+    list[str] | None,
+    typer.Option("--label-column", help="of a table; found out if not given; several may be given"),
+]
+ImageColumn = Annotated[
+    str | None,
+    typer.Option("--image-column", help="of a table: paths or bytes, or a pattern such as images/{id}.jpg"),
+]
+SplitColumn = Annotated[str | None, typer.Option("--split-column", help="of a table: train, val or test")]
+GroupBy = Annotated[
+    str | None,
+    typer.Option(
+        "--group-by",
+        help="a table's column whose pictures stay together; for CLASS/PATIENT/PICTURE: folder, or none if the inner "
+        "folder is the class",
+    ),
+]
+WeightColumn = Annotated[str | None, typer.Option("--weight-column", help="of a table: what a picture's loss counts")]
+White = Annotated[
+    float | None,
+    typer.Option("--white", help="the value that is white in pictures of more than 8 bits; the model's if not given"),
+]
+Black = Annotated[float | None, typer.Option("--black", help="the value that is black in them")]
 
 
 WrittenLayout = Annotated[  # `--to` and `--from` are what these two were called once
@@ -169,6 +192,13 @@ def _read_to_the_end(callback: Any) -> Any:
         return found
 
     return run
+
+
+def with_range(model: Any, white: float | None, black: float | None) -> None:
+    """Let a model read pictures with these values as white and black."""
+    given = {name: value for name, value in (("white", white), ("black", black)) if value is not None}
+    if given:
+        model.preprocessing = model.preprocessing.replace(**given)
 
 
 def usable_device(name: str) -> "torch.device":

@@ -2,25 +2,22 @@
 
 import hashlib
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from vitzoo.errors import DataError, shown
+from vitzoo.data.places import Reader, Skipped
+from vitzoo.errors import DataError
 from vitzoo.extras import advice
 from vitzoo.images.load import Read
 from vitzoo.images.ranges import Form, Pixels
 from vitzoo.images.read import read_picture
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".npy")
-
 
 SPLITS = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -33,14 +30,12 @@ WHOLE = "all"
 """The split of data that has none."""
 
 
-LARGEST_MEMBER = 2 << 30  # bytes of one picture
+NO_CLASS = -1
+"""The target of a picture whose label is not the name of one class."""
 
 
-class Skipped(NamedTuple):
-    """A picture that is left out, and why."""
-
-    where: str
-    reason: str
+Label = str | float | tuple[str, ...] | tuple[float, ...]
+"""What is known of a picture: the name of its class, a number, the names of several classes, or several numbers."""
 
 
 @dataclass(frozen=True)
@@ -52,22 +47,31 @@ class Pictures:
     """
 
     where: str
-    reader: Any
+    reader: Reader
     classes: tuple[str, ...]
     names: Sequence[str]
     targets: npt.NDArray[np.int64]
     numbers: npt.NDArray[np.int64]
     fingerprint: str
-    hidden: tuple[Skipped, ...] = ()
-    """Files that are no one's pictures: in folders that begin with a dot, or that macOS adds to archives."""
+    left_out: tuple[Skipped, ...] = ()
+    """Files beside them that are no pictures, or no one's: in hidden folders, or without a class."""
+    understood: str = ""
+    """What says the class of a picture, in words."""
+    labels: Sequence[Label] | None = None
+    """Of a table: what its label column says of each picture, as it stands there. None: the class alone is known."""
+    label_columns: tuple[str, ...] = ()
+    """The columns that `labels` come from; of several, a label is a tuple with the value of each."""
+    groups: npt.NDArray[np.int64] | None = None
+    """Pictures of one group, such as those of one patient, are never on both sides of a split."""
+    weights: npt.NDArray[np.float64] | None = None
+    """What the loss of each picture counts."""
 
     def __len__(self) -> int:
         return len(self.numbers)
 
     def read(self, i: int, form: Form) -> Read:
         """The i-th picture as a model takes it, and what was taken for granted; an ImageError if it cannot be read."""
-        file, _ = self.reader[int(self.numbers[i])]
-        with file:
+        with self.reader[int(self.numbers[i])] as file:
             return read_picture(file, form, self.names[i])
 
     def load(self, i: int, form: Form | int = 3) -> Image.Image | Pixels:
@@ -76,19 +80,34 @@ class Pictures:
 
     def take(self, chosen: npt.NDArray[np.int64]) -> "Pictures":
         """Those of the given places, in that order."""
-        names = [self.names[i] for i in chosen]
-        return replace(self, names=names, targets=self.targets[chosen], numbers=self.numbers[chosen])
+        return replace(
+            self,
+            names=[self.names[i] for i in chosen],
+            targets=self.targets[chosen],
+            numbers=self.numbers[chosen],
+            labels=None if self.labels is None else [self.labels[i] for i in chosen],
+            groups=None if self.groups is None else self.groups[chosen],
+            weights=None if self.weights is None else self.weights[chosen],
+        )
+
+    def leaving_out(self, more: tuple[Skipped, ...]) -> "Pictures":
+        """The same, with more beside them that is left out."""
+        return replace(self, left_out=self.left_out + more)
 
     def as_classes(self, classes: tuple[str, ...]) -> "Pictures":
         """The same pictures with the targets that `classes` gives them; it has to hold every class that is used."""
         places = {name: place for place, name in enumerate(classes)}
-        targets = np.array([places[self.classes[t]] for t in self.targets], dtype=np.int64)
+        new = np.array([places.get(name, NO_CLASS) for name in self.classes] + [NO_CLASS], dtype=np.int64)
+        targets = new[self.targets]  # the last one is that of NO_CLASS
+        if lost := sorted({self.classes[t] for t in self.targets[(targets < 0) & (self.targets >= 0)]}):
+            raise DataError(f"{self.where}: unknown classes: {', '.join(lost[:8])}; expected {', '.join(classes[:8])}")
         return replace(self, classes=classes, targets=targets)
 
     @cached_property
     def counts(self) -> tuple[int, ...]:
         """Pictures of each class."""
-        return tuple(np.bincount(self.targets, minlength=len(self.classes)).tolist())
+        known = self.targets[self.targets >= 0]
+        return tuple(np.bincount(known, minlength=len(self.classes)).tolist())
 
 
 def first_of(splits: dict[str, Pictures], *wanted: str) -> tuple[str, Pictures]:
@@ -114,12 +133,10 @@ def reading_errors(where: str, needs: str | None = None) -> Iterator[None]:
         ) from None
 
 
-def plain_member(member: tarfile.TarInfo) -> tarfile.TarInfo:
-    """A member of an archive that has the bytes it says; a ValueError for one of holes, which may have any size."""
-    if member.issparse() or member.size > LARGEST_MEMBER:
-        what = "of holes" if member.issparse() else f"of {member.size:,} bytes"
-        raise ValueError(f"{shown(member.name)} is {what}; pack the pictures as they are")
-    return member
+def numbered(names: Sequence[Hashable]) -> npt.NDArray[np.int64]:
+    """The same number for the same name, from 0 on."""
+    numbers: dict[Hashable, int] = {}
+    return np.array([numbers.setdefault(name, len(numbers)) for name in names], dtype=np.int64)
 
 
 def file_digest(paths: Sequence[Path]) -> str:

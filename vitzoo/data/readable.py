@@ -5,56 +5,79 @@ import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import PIL
+from PIL import Image, ImageFile, features
 from torch.utils.data import DataLoader, Dataset
 
-from vitzoo.data.pictures import Pictures, Skipped
+from vitzoo.data.pictures import Pictures
+from vitzoo.data.places import Skipped
 from vitzoo.data.progress import tracked
+from vitzoo.data.saying import Remark, summed
 from vitzoo.errors import DataError, ImageError
 from vitzoo.files.atomic import replacing
-from vitzoo.images.ranges import RGB, Form
+from vitzoo.images.load import formats as known_formats
+from vitzoo.images.ranges import RGB, Form, Note
 from vitzoo.sources.cache import cache_folder, locked
+from vitzoo.version import __version__
 
 BATCH = 64
 
 
-class _Reasons(Dataset[str | None]):
-    """Why a picture cannot be used, or None."""
+class Checked(NamedTuple):
+    """The pictures that can be read, the others with the reason, and what was taken for granted of the first."""
 
+    pictures: Pictures
+    skipped: tuple[Skipped, ...]
+    remarks: tuple[Remark, ...]
+
+
+class Look(NamedTuple):
+    """What became of one picture."""
+
+    reason: str | None
+    """Why it cannot be used, or None."""
+    passing: bool
+    """Whether that is of the disk and not of the picture, and may be otherwise the next time."""
+    notes: tuple[Note, ...]
+
+
+class _Looks(Dataset[Look]):
     def __init__(self, pictures: Pictures, form: Form) -> None:
         self.pictures, self.form = pictures, form
 
     def __len__(self) -> int:
         return len(self.pictures)
 
-    def __getitem__(self, i: int) -> str | None:
+    def __getitem__(self, i: int) -> Look:
         try:
-            self.pictures.load(i, self.form)
+            return Look(None, False, self.pictures.read(i, self.form).notes)
         except (ImageError, OSError) as error:
-            return str(error)
-        return None
+            cause = error if isinstance(error, OSError) else error.__context__
+            return Look(str(error), isinstance(cause, OSError) and cause.errno is not None, ())
 
 
-def readable(
-    pictures: Pictures, form: Form = RGB, *, strict: bool = False, num_workers: int = 0
-) -> tuple[Pictures, tuple[Skipped, ...]]:
-    """The pictures that can be read, and the others with the reason.
+def readable(pictures: Pictures, form: Form = RGB, *, strict: bool = False, num_workers: int = 0) -> Checked:
+    """Look at each picture once.
 
-    The answer is kept in vitzoo's cache under a digest of the files' names, sizes and times. Of several processes one
-    does the work.
+    The answer is kept in vitzoo's cache under a digest of the files' names, sizes and times, and of all that decides
+    on them; not where the disk failed. Of several processes one does the work.
 
     Raises:
         DataError: `strict`, and there is one that cannot be read; or the cache cannot be written.
     """
     cache = _cache_file(pictures, form)
     with _claimed(cache):
-        if not cache.exists():
-            found = dict(_unreadable(pictures, form, num_workers))
-            with replacing(cache) as partial:
-                partial.write_text(json.dumps(found), encoding="utf-8")
-    reasons = {int(i): reason for i, reason in json.loads(cache.read_text(encoding="utf-8")).items()}
+        if cache.exists():
+            found = json.loads(cache.read_text(encoding="utf-8"))
+        else:
+            found, passing = _looked_at(pictures, form, num_workers)
+            if not passing:
+                with replacing(cache) as partial:
+                    partial.write_text(json.dumps(found), encoding="utf-8")
+    reasons = {int(i): reason for i, reason in found["reasons"].items()}
     skipped = tuple(Skipped(pictures.names[i], reason) for i, reason in reasons.items())
     if strict and skipped:
         raise DataError(
@@ -62,19 +85,27 @@ def readable(
             f"{skipped[0].where}: {skipped[0].reason}"
         )
     kept = np.setdiff1d(np.arange(len(pictures)), np.fromiter(reasons, dtype=np.int64, count=len(reasons)))
-    return pictures.take(kept), skipped
+    return Checked(pictures.take(kept), skipped, tuple(Remark(*remark) for remark in found["remarks"]))
 
 
-def _unreadable(pictures: Pictures, form: Form, num_workers: int) -> Iterator[tuple[int, str]]:
-    loader = DataLoader(_Reasons(pictures, form), BATCH, num_workers=num_workers, collate_fn=list)
-    for number, batch in enumerate(tracked(loader, "checking pictures")):
-        yield from ((number * BATCH + i, reason) for i, reason in enumerate(batch) if reason is not None)
+def _looked_at(pictures: Pictures, form: Form, num_workers: int) -> tuple[dict[str, Any], bool]:
+    """The answer, and whether it may be another one the next time."""
+    loader = DataLoader(_Looks(pictures, form), BATCH, num_workers=num_workers, collate_fn=list)
+    looks = [look for batch in tracked(loader, "checking pictures") for look in batch]
+    notes = ((pictures.names[i], note) for i, look in enumerate(looks) for note in look.notes)
+    found = {
+        "reasons": {i: look.reason for i, look in enumerate(looks) if look.reason is not None},
+        "remarks": summed(notes),
+    }
+    return found, any(look.passing for look in looks)
 
 
 def _cache_file(pictures: Pictures, form: Form) -> Path:
     """By the digest of the files, which pictures of them, and what decides on them."""
-    text = f"{pictures.fingerprint} {pictures.numbers.tobytes().hex()} {form} {PIL.__version__}"
-    return cache_folder() / "checked" / f"{hashlib.sha256(text.encode()).hexdigest()}.json"
+    pillow = (PIL.__version__, ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS)
+    parts = (known_formats(), *(features.version(part) for part in ("jpg", "libtiff", "webp", "avif", "jpg_2000")))
+    key = (pictures.fingerprint, pictures.numbers.tobytes().hex(), tuple(form), pillow, parts, __version__)
+    return cache_folder() / "checked" / f"{hashlib.sha256(repr(key).encode()).hexdigest()}.json"
 
 
 @contextmanager

@@ -9,20 +9,25 @@ import re
 import tarfile
 from collections import defaultdict
 from collections.abc import Sequence
-from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import NamedTuple
 
 import numpy as np
 from pydantic import BaseModel
 
-from vitzoo.data.pictures import SPLITS, SUFFIXES, WHOLE, Pictures, file_digest, plain_member, reading_errors
+from vitzoo.data.folders import SUFFIXES
+from vitzoo.data.natural import natural
+from vitzoo.data.pictures import SPLITS, WHOLE, Pictures, file_digest, reading_errors
+from vitzoo.data.places import Place, Places, Skipped, no_picture, plain_member
 from vitzoo.errors import DataError, shown
 from vitzoo.small_files import read_small, read_small_text
 
 CLASS_NAMES = "classnames.txt"
 MOST_SHARDS = 100_000
-LONGEST_CLASS = 20  # digits
+LONGEST_CLASS = 200  # bytes
+MOST_CLASSES = 1_000_000
+BESIDE = (".json", ".txt", ".__key__", ".xml")
+"""What stands beside pictures in shards and is none."""
 
 
 class Split(BaseModel):
@@ -31,27 +36,19 @@ class Split(BaseModel):
     filenames: tuple[str, ...]
 
 
+class Shard(NamedTuple):
+    """The pictures of shards, and what their .cls say."""
+
+    places: list[Place]
+    classes: list[str]
+    names: list[str]
+    left_out: list[Skipped]
+
+
 class Info(BaseModel):
     """`_info.json` beside shards, as timm's readers write it."""
 
     splits: dict[str, Split]
-
-
-class ShardReader:
-    """Pictures of shards by number, as timm's readers give them: (binary file, class)."""
-
-    def __init__(self, places: list[tuple[Path, tarfile.TarInfo]], targets: list[int]) -> None:
-        self.places, self.targets = places, targets
-
-    def __len__(self) -> int:
-        return len(self.places)
-
-    def __getitem__(self, i: int) -> tuple[BinaryIO, int]:
-        path, member = self.places[i]
-        with tarfile.open(path, "r:") as archive:
-            file = archive.extractfile(member)
-            assert file is not None  # a regular file, as it was found
-            return BytesIO(file.read()), self.targets[i]
 
 
 def open_shards(name: str) -> dict[str, Pictures]:
@@ -66,24 +63,42 @@ def open_shards(name: str) -> dict[str, Pictures]:
         names = folder / CLASS_NAMES
         known = tuple(read_small_text(names).splitlines()) if names.exists() else None
         opened = {split: _index(folder, found) for split, found in shards.items()}
-    most = max((target for reader, _ in opened.values() for target in reader.targets), default=-1)
-    if most < 0:
+    said = [text for shard in opened.values() for text in shard.classes]
+    if not said:
         raise DataError(f"wds/{name}: no pictures with a .cls beside them; expected shards such as train-0000.tar")
-    if known is not None and most >= len(known):
-        raise DataError(f"{names} names {len(known)} classes, and the shards have a class number {most}; add its name")
-    classes = known or tuple(map(str, range(most + 1)))
+    classes = _classes(name, names, known, said)
+    by_number = all(text.isdecimal() for text in said)
+    index = {text: int(text) if by_number else classes.index(text) for text in set(said)}
     return {
         split: Pictures(
             f"wds/{name}",
-            reader,
+            Places(shard.places),
             classes,
-            keys,
-            np.array(reader.targets, dtype=np.int64),
-            np.arange(len(reader), dtype=np.int64),
+            shard.names,
+            np.array([index[text] for text in shard.classes], dtype=np.int64),
+            np.arange(len(shard.places), dtype=np.int64),
             file_digest(shards[split]),
+            tuple(shard.left_out),
+            "by the .cls beside each picture",
         )
-        for split, (reader, keys) in opened.items()
+        for split, shard in opened.items()
     }
+
+
+def _classes(name: str, file: Path, known: tuple[str, ...] | None, said: Sequence[str]) -> tuple[str, ...]:
+    """The classes: those that are known, or the numbers up to the largest that is said, or the texts that are."""
+    if not all(text.isdecimal() for text in said):
+        texts = tuple(sorted(set(said), key=natural))
+        if known is not None and not set(texts) <= set(known):
+            lost = sorted(set(texts) - set(known))[0]
+            raise DataError(f"{file} names {len(known)} classes, and the shards have a class {shown(lost)}; add it")
+        return known or texts
+    most = max(map(int, said))
+    if known is not None and most >= len(known):
+        raise DataError(f"{file} names {len(known)} classes, and the shards have a class number {most}; add its name")
+    if most >= MOST_CLASSES:
+        raise DataError(f"wds/{name}: a class has the number {most}; expected less than {MOST_CLASSES:,}")
+    return known or tuple(map(str, range(most + 1)))
 
 
 def _shards(path: Path) -> dict[str, list[Path]]:
@@ -120,24 +135,43 @@ def _expanded(pattern: str) -> list[str]:
     return [rest for one in found for rest in _expanded(pattern[: match.start()] + one + pattern[match.end() :])]
 
 
-def _index(folder: Path, shards: list[Path]) -> tuple[ShardReader, list[str]]:
+def _index(folder: Path, shards: list[Path]) -> Shard:
     """Where each picture is, and its name; members of one sample share all that comes before the first dot."""
-    places, targets, names = [], [], []
+    found = Shard([], [], [], [])
     for shard in shards:
         pictures: dict[str, tarfile.TarInfo] = {}
-        classes: dict[str, int] = {}
+        classes: dict[str, str] = {}
         with tarfile.open(shard, "r:") as archive:
             for member in map(plain_member, archive):
                 above, base = os.path.split(member.name)
                 key, _, extension = base.partition(".")
                 key = os.path.join(above, key)  # noqa: PTH118 (a name in an archive, not a path)
-                if f".{extension}".lower() in SUFFIXES:
+                if extension == "cls" and (file := archive.extractfile(member)):
+                    classes[key] = _class(shard, member.name, file.read(LONGEST_CLASS + 1))
+                elif member.isfile() and _is_picture(shard, member, f".{extension}".lower()):
                     pictures[key] = member
-                elif extension == "cls" and (file := archive.extractfile(member)):
-                    classes[key] = int(file.read(LONGEST_CLASS))
         if bare := [key for key in pictures if key not in classes]:
-            raise DataError(f"{shard}: the picture '{bare[0]}' has no .cls beside it; expected its class number there")
-        places += [(shard, member) for member in pictures.values()]
-        targets += [classes[key] for key in pictures]
-        names += [f"{shard.relative_to(folder)}/{member.name}" for member in pictures.values()]
-    return ShardReader(places, targets), names
+            raise DataError(f"{shard}: the picture '{bare[0]}' has no .cls beside it; expected its class there")
+        where = shard.relative_to(folder)
+        found.left_out.extend(
+            Skipped(f"{where}/{key}", "no picture beside the .cls") for key in classes.keys() - pictures
+        )
+        found.places.extend(Place(shard, member.offset_data, member.size) for member in pictures.values())
+        found.classes.extend(classes[key] for key in pictures)
+        found.names.extend(f"{where}/{member.name}" for member in pictures.values())
+    return found
+
+
+def _is_picture(shard: Path, member: tarfile.TarInfo, suffix: str) -> bool:
+    """By its name, or by its contents if the name says nothing."""
+    if suffix in SUFFIXES:
+        return True
+    place = Place(shard, member.offset_data, member.size)
+    return suffix not in BESIDE and no_picture(member.name, place) is None
+
+
+def _class(shard: Path, name: str, content: bytes) -> str:
+    text = content.decode("utf-8", "replace").strip()
+    if not text or len(content) > LONGEST_CLASS:
+        raise DataError(f"{shard}: {shown(name)} has {shown(content[:40])}; expected the number or the name of a class")
+    return text

@@ -13,9 +13,12 @@ import torch
 from torch import Tensor
 from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError
 
+from vitzoo.data.columns import ANY, Columns
 from vitzoo.data.open import open_splits
-from vitzoo.data.pictures import WHOLE, Pictures, Skipped, first_of
+from vitzoo.data.pictures import WHOLE, Pictures, first_of
+from vitzoo.data.places import Skipped
 from vitzoo.data.readable import readable
+from vitzoo.data.saying import say, say_reading, taken_for
 from vitzoo.errors import DataError, SpecError
 from vitzoo.evaluation.predict import outputs
 from vitzoo.images.ranges import Form
@@ -131,6 +134,7 @@ def evaluate(
     data: str | os.PathLike[str] | Pictures,
     *,
     split: str | None = None,
+    columns: Columns = ANY,
     labels: Sequence[str] | None = None,
     batch_size: int = 64,
     device: torch.device | str | None = None,
@@ -143,6 +147,7 @@ def evaluate(
         model: whatever `create` takes, or a ViT; it is evaluated where it is, in evaluation mode.
         data: what `open_splits` takes, or pictures that are open already.
         split: "train", "val" or "test"; if not given "val", else "test"; data that is not split is taken as it is.
+        columns: what folders within folders or the columns of tables mean, where it cannot be found out.
         labels: the names of the model's classes, where it does not know them.
         device: that a model is created on; the CPU if not given.
         strict: a picture that cannot be read is an error; else it is left out and listed.
@@ -154,7 +159,7 @@ def evaluate(
     """
     vit = model if isinstance(model, ViT) else create(model, pretrained=True, device=device)
     names = _names(vit, labels)
-    part, pictures, skipped = opened(data, order(split), Form.of(vit), strict, num_workers)
+    part, pictures, skipped = opened(data, order(split), Form.of(vit), strict, num_workers, columns)
     pictures = pictures.as_classes(matched(pictures, names))
     scores = outputs(vit, pictures, lambda x: vit(x).float().softmax(1), "evaluating", batch_size, num_workers)
     return measure(scores, pictures, names, part, skipped)
@@ -212,16 +217,24 @@ def order(split: str | None) -> tuple[str, ...]:
 
 
 def opened(
-    data: str | os.PathLike[str] | Pictures, splits: tuple[str, ...], form: Form, strict: bool, num_workers: int
+    data: str | os.PathLike[str] | Pictures,
+    splits: tuple[str, ...],
+    form: Form,
+    strict: bool,
+    num_workers: int,
+    columns: Columns = ANY,
 ) -> tuple[str, Pictures, tuple[Skipped, ...]]:
     """The first of `splits` that the data has: its name, its readable pictures, and those that are left out."""
     if isinstance(data, Pictures):
         return splits[0], data, ()
-    name, pictures = first_of(open_splits(data), *splits)
-    kept, skipped = readable(pictures, form, strict=strict, num_workers=num_workers)
+    name, pictures = first_of(open_splits(data, columns), *splits)
+    kept, skipped, remarks = readable(pictures, form, strict=strict, num_workers=num_workers)
+    skipped = (*pictures.left_out, *skipped)
+    say(taken_for({name: kept}))
+    say_reading(pictures.where, skipped, remarks)
     if not len(kept):
         raise DataError(f"{data}: none of {len(skipped)} pictures can be read; the first: {skipped[0].reason}")
-    return name, kept, (*pictures.hidden, *skipped)
+    return name, kept, skipped
 
 
 def matched(pictures: Pictures, names: tuple[str, ...]) -> tuple[str, ...]:

@@ -70,7 +70,7 @@ class Read(NamedTuple):
 
 
 @cache
-def _formats() -> tuple[str, ...]:
+def formats() -> tuple[str, ...]:
     """Those that this Pillow has."""
     Image.init()
     return tuple(name for name in FORMATS if name in Image.OPEN)
@@ -89,7 +89,7 @@ def opened(source: str | os.PathLike[str] | IO[bytes], name: str) -> Iterator[Im
         raise ImageError(f"{name}: expected a picture file, found {unusual(path)}") from None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit here is `MOST_PIXELS`
-        picture = Image.open(source, formats=_formats())
+        picture = Image.open(source, formats=formats())
     with picture:
         if picture.width * picture.height > MOST_PIXELS:
             raise ImageError(

@@ -13,14 +13,18 @@ import lightning
 import numpy as np
 import torch
 from lightning.fabric.utilities.data import suggested_max_num_workers
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler
 
+from vitzoo.data.columns import ANY, Columns
 from vitzoo.data.dataset import PictureDataset
-from vitzoo.data.open import open_splits
-from vitzoo.data.pictures import WHOLE, Pictures, Skipped, first_of
+from vitzoo.data.parts import lacking, parts_of
+from vitzoo.data.pictures import Pictures
+from vitzoo.data.places import Skipped
 from vitzoo.data.readable import readable
-from vitzoo.data.split import few, stratified
+from vitzoo.data.saying import Remark, say, say_reading, taken_for
+from vitzoo.data.split import few, fold, stratified
 from vitzoo.errors import DataError
 from vitzoo.images.ranges import Form
 from vitzoo.images.transform import Prepared, preprocess
@@ -73,11 +77,13 @@ class PictureData(lightning.LightningDataModule):
 
     Args:
         path, val: what `open_splits` takes.
+        columns: what folders or the columns of tables mean, where it cannot be found out.
+        folds: (number, count): validate on that one of so many parts of the pictures, and train on the others.
         strict: a picture that cannot be read is an error; else it is left out and listed in `skipped`.
         num_workers: processes that load pictures; one for each core, eight at most, if not given.
 
     Raises:
-        DataError: see `open_splits`; also an empty class, one class alone, classes that differ between the parts.
+        DataError: see `parts_of`; also validation pictures beside folds.
     """
 
     def __init__(
@@ -86,6 +92,8 @@ class PictureData(lightning.LightningDataModule):
         recipe: Recipe,
         *,
         val: str | os.PathLike[str] | None = None,
+        columns: Columns = ANY,
+        folds: tuple[int, int] | None = None,
         strict: bool = False,
         num_workers: int | None = None,
     ) -> None:
@@ -93,12 +101,13 @@ class PictureData(lightning.LightningDataModule):
         self.path, self.recipe = str(path), recipe
         self.num_workers = min(suggested_max_num_workers(1), MOST_WORKERS) if num_workers is None else num_workers
         self.strict = strict
-        splits, beside = open_splits(path), None if val is None else open_splits(val)
-        (_, train), test = first_of(splits, WHOLE, "train"), splits.get("test")
-        held_out = splits.get("val") if beside is None else first_of(beside, WHOLE, "val", "test", "train")[1]
-        check_classes(train, held_out, test)
-        self.classes = train.classes
-        self._train, self._val, self._test = train, held_out, test
+        self._train, self._val, self._test, self._aside = parts_of(path, val, columns)
+        self.classes, self._fold = self._train.classes, folds
+        if folds is not None and self._val is not None:
+            raise DataError(
+                f"{self._val.where}: folds validate on parts of the training pictures, and there are others; give "
+                "the training pictures alone"
+            )
         self.batch_size = recipe.batch_size
         """Pictures of one forward pass on one device: a part of the recipe's, which is for a step on all devices."""
 
@@ -114,14 +123,18 @@ class PictureData(lightning.LightningDataModule):
             DataError: a class without a picture of the model's channels, or with too few to be split.
         """
         recipe, form = self.recipe, Form.of(model)
-        self.skipped: list[Skipped] = []
+        self.skipped: tuple[Skipped, ...] = self._aside
+        self.remarks: tuple[Remark, ...] = ()
         train = self._readable(self._train, form)
-        if self._val is None:
+        if self._fold is not None:
+            train, self.val_pictures = fold(train, *self._fold, recipe.seed)
+        elif self._val is None:
             train, self.val_pictures = stratified(train, recipe.val_fraction, recipe.seed)
         else:
             self.val_pictures = self._readable(self._val, form)
         self.train_pictures = few(train, recipe.max_per_class, recipe.seed)
         self.test_pictures = None if self._test is None else self._readable(self._test, form)
+        self._say()
         transform = training_transform(model, recipe)
         self.train_dataset = PictureDataset(self.train_pictures, transform, form, recipe.seed)
         self.val_dataset = PictureDataset(self.val_pictures, preprocess(model), form)
@@ -148,30 +161,29 @@ class PictureData(lightning.LightningDataModule):
             pin_memory=torch.cuda.is_available(),
         )
 
+    @property
+    def parts(self) -> dict[str, Pictures]:
+        """The pictures of each part that there is."""
+        parts = {"train": self.train_pictures, "val": self.val_pictures, "test": self.test_pictures}
+        return {part: pictures for part, pictures in parts.items() if pictures is not None}
+
+    @rank_zero_only
+    def _say(self) -> None:
+        """What the pictures were taken for, before the first step."""
+        say(taken_for(self.parts))
+        for part, pictures in self.parts.items():
+            if missing := lacking(pictures):
+                say(f"reading {pictures.where}: no {part} pictures of {', '.join(missing[:8])}")
+        say_reading(self.path, self.skipped, self.remarks)
+
     def _readable(self, pictures: Pictures, form: Form) -> Pictures:
-        pictures = pictures.as_classes(self.classes)
-        kept, skipped = readable(pictures, form, strict=self.strict, num_workers=self.num_workers)
+        kept, skipped, remarks = readable(pictures, form, strict=self.strict, num_workers=self.num_workers)
         if len(lost := np.setdiff1d(pictures.targets, kept.targets)):
             first = pictures.names[int(np.argmax(pictures.targets == lost[0]))]
             raise DataError(
                 f"{pictures.where}: no picture of class '{self.classes[lost[0]]}' can be read; the first: "
                 f"{dict(skipped)[first]}"
             )
-        self.skipped = [*dict.fromkeys((*self.skipped, *pictures.hidden, *skipped))]
+        self.skipped = tuple(dict.fromkeys((*self.skipped, *pictures.left_out, *skipped)))
+        self.remarks += remarks
         return kept
-
-
-def check_classes(train: Pictures, val: Pictures | None, test: Pictures | None) -> None:
-    """A DataError unless there are two classes or more, none is empty, and all parts have the same."""
-    if len(train.classes) < 2:
-        raise DataError(f"{train.where}: only one class, '{train.classes[0]}'; expected two or more to tell apart")
-    parts = {"training": train, "validation": val, "test": test}
-    have = {part: {p.classes[t] for t in np.unique(p.targets)} for part, p in parts.items() if p is not None}
-    named = {name for p in parts.values() if p is not None for name in p.classes}
-    for part, classes in have.items():
-        if missing := sorted(named - classes):
-            where = parts[part].where  # type: ignore[union-attr]
-            more = f" and {len(missing) - 8} more" if len(missing) > 8 else ""
-            raise DataError(
-                f"{where}: no {part} pictures of {', '.join(missing[:8])}{more}; all parts need pictures of each class"
-            )

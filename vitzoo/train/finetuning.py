@@ -9,6 +9,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from peft import PeftModel
 
 from vitzoo.checkpoints.save import save
+from vitzoo.data.columns import ANY, Columns
 from vitzoo.errors import TrainingError
 from vitzoo.files.atomic import replacing
 from vitzoo.publish.dialect import ViT
@@ -31,6 +32,7 @@ def finetune(
     recipe: str | os.PathLike[str] | Recipe = "adamw_layer_decay",
     *,
     val: str | os.PathLike[str] | None = None,
+    columns: Columns = ANY,
     resume: bool = False,
     devices: int | str = 1,
     strategy: str = "auto",
@@ -47,7 +49,8 @@ def finetune(
 
     Args:
         model: what `vitzoo.create` takes, or a model at hand, which stays as it is.
-        data, val: a folder of class folders, a tar file, `hfds/NAME`, `wds/FOLDER`; see `PictureData`.
+        data, val: what `open_splits` takes; see `PictureData`.
+        columns: what folders within folders or the columns of tables mean, where it cannot be found out.
         output: a new folder: `model.safetensors`, `recipe.yaml`, `metrics.csv`, `tensorboard/`, `checkpoints/`, the
             report, `results.json`, and with LoRA `adapter/`. `vitzoo.create(output)` gives the model.
         recipe: a name of `list_recipes`, a YAML file, or a `Recipe`; `overrides` are fields of it.
@@ -65,7 +68,7 @@ def finetune(
     """
     folder, machines = Path(output), Machines(devices, strategy, accelerator, num_nodes)
     recipe = _effective(recipe, overrides)
-    pictures = PictureData(data, recipe, val=val, strict=strict_data, num_workers=num_workers)
+    pictures = PictureData(data, recipe, val=val, columns=columns, strict=strict_data, num_workers=num_workers)
     _train(model, pictures, folder, recipe, machines, resume, checkpoint_steps)
     return folder / "model.safetensors"
 

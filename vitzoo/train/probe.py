@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from vitzoo.data.columns import ANY, Columns
 from vitzoo.data.pictures import WHOLE, Pictures
 from vitzoo.evaluation.measure import Evaluation, matched, measure, opened, order
 from vitzoo.evaluation.predict import outputs
@@ -100,6 +101,7 @@ def nearest_neighbours(
     k: int = 20,
     temperature: float = 0.07,
     split: str | None = None,
+    columns: Columns = ANY,
     batch_size: int = 64,
     device: torch.device | str | None = None,
     num_workers: int = 0,
@@ -112,8 +114,8 @@ def nearest_neighbours(
     the errors are those of `evaluate`.
     """
     vit = model if isinstance(model, ViT) else create(model, pretrained=True, device=device)
-    _, known, _ = opened(train, ("train", WHOLE), Form.of(vit), strict, num_workers)
-    part, pictures, skipped = opened(data, order(split), Form.of(vit), strict, num_workers)
+    _, known, _ = opened(train, ("train", WHOLE), Form.of(vit), strict, num_workers, columns)
+    part, pictures, skipped = opened(data, order(split), Form.of(vit), strict, num_workers, columns)
     pictures = pictures.as_classes(matched(pictures, known.classes))
 
     def pre_logits(x: Tensor) -> Tensor:

@@ -110,6 +110,8 @@ def _pictures(data: PictureData) -> Iterator[str]:
     parts = {"training": data.train_pictures, "validation": data.val_pictures, "test": data.test_pictures}
     rows = [(part, Path(p.where).name, f"{len(p):,}") for part, p in parts.items() if p is not None]
     yield from table(("part", "from", "pictures"), rows, numbers=("pictures",))
+    for remark in data.remarks:
+        yield from ("", f"Read: {remark}.")
     if data.skipped:
         yield from ("", f"{len(data.skipped):,} left out:", "")
         yield from (f"- `{skipped.where}`: {skipped.reason}" for skipped in data.skipped[:MOST_ROWS])

@@ -447,24 +447,27 @@ def test_loading_a_picture_leaves_the_random_states_alone(root: Path) -> None:
     assert np.array_equal(np.random.get_state()[1], before[2])
 
 
-@given(st.integers(1, 60), st.integers(1, 12), st.integers(1, 3), st.integers(0, 5))
-def test_processes_share_an_epoch_step_by_step(count: int, per_process: int, world: int, epoch: int) -> None:
+@given(st.integers(1, 60), st.integers(1, 6), st.integers(1, 3), st.integers(0, 5), st.sampled_from([1, 2]))
+def test_processes_share_an_epoch_step_by_step(count: int, parts: int, world: int, epoch: int, together: int) -> None:
+    per_process = parts * together
     step = per_process * world
-    samplers = [EpochSampler(count, step, seed=1, rank=rank, world=world) for rank in range(world)]
+    samplers = [EpochSampler(count, step, 1, rank, world, together) for rank in range(world)]
     alone = EpochSampler(count, step, seed=1)
     for sampler in (alone, *samplers):
         sampler.set_epoch(epoch)
-    whole, parts = list(alone), [list(sampler) for sampler in samplers]
+    whole, shared = list(alone), [list(sampler) for sampler in samplers]
 
-    assert [len(part) for part in parts] == [len(sampler) for sampler in samplers]
+    assert [len(part) for part in shared] == [len(sampler) for sampler in samplers]
     assert {number for number, _ in whole} == {epoch}
-    if count >= step:
-        assert len(whole) == count // step * step
-        for first in range(0, len(whole) // world, per_process):
-            seen = [key for part in parts for key in part[first : first + per_process]]
-            assert sorted(seen) == sorted(whole[first * world : first * world + step])
-    else:
-        assert {i for part in parts for _, i in part} == set(range(count))
+    if count < step:
+        assert sorted(i for part in shared for _, i in part) == list(range(count))
+        return
+    assert len(whole) == count // step * step
+    for first in range(0, len(whole) // world, per_process):
+        seen = [key for part in shared for key in part[first : first + per_process]]
+        assert sorted(seen) == sorted(whole[first * world : first * world + step])
+    neighbours = [tuple(order[i : i + together]) for order in (whole, *shared) for i in range(0, len(order), together)]
+    assert sorted(neighbours[: len(whole) // together]) == sorted(neighbours[len(whole) // together :])
 
 
 def test_evaluation_pictures_are_those_of_timm(root: Path) -> None:

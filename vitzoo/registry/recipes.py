@@ -37,6 +37,14 @@ class ClassWeights(StrEnum):
     BALANCED = "balanced"  # inverse to the number of training pictures, with mean 1 over these pictures
 
 
+class Loss(StrEnum):
+    """What a picture costs."""
+
+    CROSS_ENTROPY = "cross_entropy"
+    BCE = "bce"  # binary cross entropy: each class by itself
+    FOCAL = "focal"  # cross entropy, less of it the surer the model is
+
+
 class Recipe(Frozen):
     """All that decides what a run computes, besides the model and the data."""
 
@@ -75,7 +83,9 @@ class Recipe(Frozen):
     epochs: PositiveInt
     batch_size: PositiveInt = Field(description="pictures of one optimiser step, on all devices together")
     accumulate: PositiveInt | Literal["auto"] = Field(
-        1, description="parts that a device's pictures are computed in; auto: as few as fit into its memory"
+        1,
+        description="parts that a device's pictures are computed in; auto: as few as fit into its memory. "
+        "The result is the same, but for what is dropped at random",
     )
     clip_norm: PositiveFloat | None = Field(None, description="largest norm of all gradients together")
     ema_decay: Fraction | None = Field(None, description="of an average of the weights, which is what is evaluated")
@@ -98,7 +108,8 @@ class Recipe(Frozen):
     random_erasing: Annotated[float, Field(ge=0.0, le=1.0)] = Field(0.0, description="probability")
     mixup: NonNegativeFloat = Field(0.0, description="alpha; 0 is off")
     cutmix: NonNegativeFloat = Field(0.0, description="alpha; 0 is off. With mixup each batch takes one of the two")
-    label_smoothing: Fraction = 0.0
+    loss: Loss = Field(Loss.CROSS_ENTROPY, description="bce: each class by itself; focal: less where it is sure")
+    label_smoothing: Fraction = Field(0.0, description="part of each target that is spread over all classes")
     class_weights: ClassWeights = ClassWeights.NONE
     val_fraction: Fraction = Field(
         0.1, description="of each class, one picture at least, where the data has no validation pictures"

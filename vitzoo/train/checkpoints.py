@@ -76,7 +76,7 @@ def _reason(error: BaseException) -> str | None:
     if "DataLoader worker" in text:
         return f"a process that loads pictures died ({_first_sentence(text)}): it may have run out of memory"
     if any(isinstance(link, torch.OutOfMemoryError) for link in chain):
-        return "the device's memory is full: raise accumulate (the result stays the same), or set grad_checkpointing"
+        return "the device's memory is full: raise accumulate, or set grad_checkpointing"
     if isinstance(error, torch.distributed.DistError) or "closed by peer" in text or "gloo" in text.lower():
         return f"another process of the run was lost ({_first_sentence(text)})"
     if isinstance(error, OSError):

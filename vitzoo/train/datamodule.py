@@ -6,7 +6,6 @@ was drawn before. A run that goes on sees what an unbroken one would have seen.
 
 import os
 from collections.abc import Iterator
-from itertools import islice
 from typing import Any
 
 import lightning
@@ -15,7 +14,7 @@ import torch
 from lightning.fabric.utilities.data import suggested_max_num_workers
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
-from torch.utils.data import DataLoader, DistributedSampler
+from torch.utils.data import DataLoader, Sampler
 
 from vitzoo.data.columns import ANY, Columns
 from vitzoo.data.dataset import PictureDataset
@@ -34,19 +33,17 @@ from vitzoo.train.augment import training_transform
 MOST_WORKERS = 8
 
 
-class EpochSampler(DistributedSampler[tuple[int, int]]):
+class EpochSampler(Sampler[tuple[int, int]]):
     """(epoch, number) for one of `world` processes: another order each epoch, whole optimiser steps of `step` pictures.
 
     The pictures that would fill a part of a step are left out, others each epoch. All processes together see what one
-    process would see, step for step.
+    process would see, step for step; `together` neighbours of the order, which may be mixed, go to the same process.
     """
 
-    def __init__(self, count: int, step: int, seed: int, rank: int = 0, world: int = 1) -> None:
-        whole = count // step * step
-        super().__init__(range(count), world, rank, shuffle=True, seed=seed, drop_last=whole > 0)  # type: ignore[arg-type]
-        if whole:
-            self.num_samples = whole // world
-            self.total_size = self.num_samples * world
+    def __init__(self, count: int, step: int, seed: int, rank: int = 0, world: int = 1, together: int = 1) -> None:
+        self.count, self.seed, self.rank, self.world, self.together = count, seed, rank, world, together
+        self.whole = count // step * step or count
+        self.epoch = 0
         self.seen = 0
         """Pictures of the next epoch that this process has seen already."""
 
@@ -54,7 +51,7 @@ class EpochSampler(DistributedSampler[tuple[int, int]]):
     def of(cls, trainer: lightning.Trainer | None, count: int, recipe: Recipe, batch_size: int) -> "EpochSampler":
         """For one of a Trainer's processes, at the Trainer's epoch and batch."""
         world, rank = (1, 0) if trainer is None else (trainer.world_size, trainer.global_rank)
-        sampler = cls(count, recipe.batch_size, recipe.seed, rank, world)
+        sampler = cls(count, recipe.batch_size, recipe.seed, rank, world, 2 if recipe.mixup or recipe.cutmix else 1)
         # Lightning sets the epoch too, but only after the workers of a run that goes on have begun to load; and its
         # current_epoch is then still that of the checkpoint.
         if trainer is not None:
@@ -64,9 +61,22 @@ class EpochSampler(DistributedSampler[tuple[int, int]]):
             sampler.seen = 0 if batches.is_last_batch else batches.current.ready * batch_size
         return sampler
 
+    def set_epoch(self, epoch: int) -> None:
+        """Lightning calls it before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self._mine(list(range(self.whole))))
+
     def __iter__(self) -> Iterator[tuple[int, int]]:
         first, self.seen = self.seen, 0
-        return ((self.epoch, int(i)) for i in islice(super().__iter__(), first, None))  # type: ignore[call-overload]
+        order = torch.randperm(self.count, generator=torch.Generator().manual_seed(self.seed + self.epoch)).tolist()
+        return ((self.epoch, i) for i in self._mine(order[: self.whole])[first:])
+
+    def _mine(self, order: list[int]) -> list[int]:
+        """What is dealt to this process, neighbours together."""
+        hands = [order[i : i + self.together] for i in range(0, len(order), self.together)]
+        return [i for hand in hands[self.rank :: self.world] for i in hand]
 
 
 class PictureData(lightning.LightningDataModule):

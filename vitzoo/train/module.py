@@ -19,6 +19,7 @@ from vitzoo.errors import TrainingError
 from vitzoo.publish.dialect import ViT
 from vitzoo.registry.recipes import ClassWeights, Recipe
 from vitzoo.train.groups import param_groups
+from vitzoo.train.loss import ClassLoss, balanced
 from vitzoo.train.schedule import lr_factor
 
 Batch = tuple[Tensor, Tensor]
@@ -34,21 +35,21 @@ class FineTuner(lightning.LightningModule):
     so a run that goes on draws what an unbroken one would have drawn.
     """
 
-    weights: Tensor | None
-
     def __init__(self, model: ViT, recipe: Recipe, class_counts: Sequence[int]) -> None:
         super().__init__()
         self.model, self.recipe = model, recipe
+        self.parts = 1
+        """Batches of an optimiser step."""
         self.facts: dict[str, Any] = {}
         """What a run that goes on has to share with the one before, besides the recipe; kept in the checkpoint."""
         classes, self.pictures = len(class_counts), sum(class_counts)
         self.mix = (
-            Mixup(recipe.mixup, recipe.cutmix, label_smoothing=recipe.label_smoothing, num_classes=classes)
+            Mixup(recipe.mixup, recipe.cutmix, label_smoothing=0.0, num_classes=classes)  # the loss smooths
             if recipe.mixup or recipe.cutmix
             else None
         )
         weights = balanced(class_counts) if recipe.class_weights is ClassWeights.BALANCED else None
-        self.register_buffer("weights", weights, persistent=False)
+        self.class_loss = ClassLoss(recipe.loss, recipe.label_smoothing, weights)
         # Summed here, since Lightning forgets its own means when a run goes on in the middle of an epoch. No buffer: an
         # average of the weights would average it too.
         self.loss_sum = torch.zeros(())
@@ -60,13 +61,11 @@ class FineTuner(lightning.LightningModule):
         return self.model(x)  # type: ignore[no-any-return]
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Cross entropy, averaged over pictures; targets are classes or, after mixup, probabilities.
+        """Averaged over pictures; targets are classes or, after mixup, the parts of two of them.
 
         The mean is over pictures and not over weights: it is then the same however a batch is shared and divided.
         """
-        # Mixup has smoothed its targets already.
-        smoothing = 0.0 if targets.is_floating_point() else self.recipe.label_smoothing
-        each = F.cross_entropy(logits.float(), targets, self.weights, reduction="none", label_smoothing=smoothing)
+        each: Tensor = self.class_loss(logits, targets)
         return each.mean()
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
@@ -78,12 +77,15 @@ class FineTuner(lightning.LightningModule):
             dropping = self.current_epoch < recipe.patch_drop_until * recipe.epochs
             drop: Any = self.model.patch_drop
             drop.prob = recipe.patch_drop_rate if dropping else 0.0
+        self.parts = self.trainer.accumulate_grad_batches
         seed_step(self.recipe.seed, self.current_epoch, batch_idx, self.global_rank)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         x, targets = batch
         if self.mix is not None:
-            x, targets = self.mix(x, targets)
+            # One draw a step, of neighbours: the same in all parts of a step, on all devices.
+            np.random.seed(_state(self.recipe.seed, self.current_epoch, batch_idx // self.parts)[1])
+            x, targets = mixed(self.mix, x, targets)
         loss = self.loss(self(x), targets)
         self.loss_sum = self.loss_sum.to(loss.device) + loss.detach()
         self.batches += 1
@@ -170,15 +172,24 @@ def make_optimizer(model: ViT, recipe: Recipe) -> torch.optim.Optimizer:
     return optimizer
 
 
-def balanced(class_counts: Sequence[int]) -> Tensor:
-    """(classes,): inverse to the counts, with mean 1 over all pictures."""
-    counts = torch.tensor(class_counts, dtype=torch.float32)
-    return counts.sum() / (len(counts) * counts)
+def mixed(mix: Mixup, x: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """The batch with its 1st and 2nd picture mixed, its 3rd and 4th, and so on; in another order.
+
+    timm mixes the first with the last, so that what is mixed would depend on where a batch ends.
+    """
+    places = torch.arange(len(x), device=x.device)
+    order = torch.cat((places[::2], places[1::2].flip(0)))
+    x, targets = mix(x[order], targets[order])
+    return x, targets
 
 
 def seed_step(*numbers: int) -> None:
     """Seed Python, numpy and torch from a few numbers."""
-    state = np.random.SeedSequence(numbers).generate_state(3)
-    random.seed(int(state[0]))
+    state = _state(*numbers)
+    random.seed(state[0])
     np.random.seed(state[1])  # timm's Mixup draws from numpy's global state
-    torch.manual_seed(int(state[2]))
+    torch.manual_seed(state[2])
+
+
+def _state(*numbers: int) -> list[int]:
+    return np.random.SeedSequence(numbers).generate_state(3).tolist()

@@ -16,7 +16,7 @@ FRONT_DOORS = ("__init__", "__main__")
 """Modules of the package itself that may import every room, and that none may import."""
 
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("errors", "markdown", "small_files", "version"),
+    ("errors", "file_locks", "markdown", "small_files", "version"),
     ("extras",),
     ("spec",),
     ("registry",),

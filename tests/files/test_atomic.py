@@ -3,18 +3,23 @@
 import errno
 import os
 import resource
+import signal
 import stat
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
 import torch
 
+from vitzoo import file_locks
 from vitzoo.files import atomic
 from vitzoo.files.atomic import replacing, replacing_folder
 from vitzoo.files.write import write
+
+Writer = Callable[[Path], AbstractContextManager[Path]]
 
 
 def test_threads_do_not_meet(tmp_path: Path) -> None:
@@ -50,15 +55,6 @@ def test_two_processes_of_one_number_do_not_meet(tmp_path: Path, monkeypatch: py
             if kind is replacing_folder:
                 (second / "x").unlink()  # the folder that comes second must be empty
     assert (tmp_path / "file").read_text() == "whole"
-
-
-def test_the_clock_that_counts_is_that_of_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with replacing(tmp_path / "file") as partial:
-        partial.write_text("of a process that is at work")
-        monkeypatch.setattr("time.time", lambda: 4e9)  # another machine, on whose clock an hour has passed
-        with replacing(tmp_path / "file") as other:
-            other.write_text("quick")
-        assert partial.exists()
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o444, 0o755])
@@ -134,3 +130,83 @@ def test_alone(tmp_path: Path, held: bool, monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setattr("fcntl.flock", refused)
     with atomic.alone(tmp_path) as only:
         assert only is held
+
+
+@pytest.mark.proves(guarantee="Threads and processes do not meet", against="a writer that rests, and one that is dead")
+@pytest.mark.parametrize("kind", [replacing, replacing_folder])
+def test_what_is_left_is_told_by_locks_and_not_by_times(kind: Writer, tmp_path: Path) -> None:
+    path = tmp_path / "it"
+    left = died_while_writing(kind, path)
+    with kind(path) as partial:
+        assert not left.exists()  # at once: nobody holds it
+        resting = next(iter(tmp_path.iterdir()))
+        for one in (partial, resting):
+            os.utime(one, (0, 0))  # long ago, by any clock
+        with kind(path):
+            assert resting.exists()
+        if path.is_dir():
+            path.rmdir()
+    assert [one.name for one in tmp_path.iterdir()] == ["it"]
+
+
+def died_while_writing(kind: Writer, path: Path) -> Path:
+    """What a process leaves that is killed in the middle."""
+    child = os.fork()
+    if child == 0:
+        with kind(path):
+            os._exit(9)
+    os.waitpid(child, 0)
+    (left,) = path.parent.iterdir()
+    return left
+
+
+def test_a_disk_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There a day without a change must do."""
+
+    def refused(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refused)
+    young, old = (tmp_path / f".file.{name}.partial" for name in ("young", "old"))
+    for one, age in ((young, 23), (old, 25)):
+        one.touch()
+        os.utime(one, (time.time() - age * 3600,) * 2)
+    with replacing(tmp_path / "file"):
+        pass
+    assert sorted(one.name for one in tmp_path.iterdir()) == [young.name, "file"]
+
+
+def test_what_another_takes_away_before_it_is_held_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, taken = file_locks.locking, list[str]()
+
+    @contextmanager
+    def locking(handle: int, wait: bool = True) -> Iterator[bool | None]:
+        if not taken:
+            (one,) = tmp_path.iterdir()
+            taken.append(one.name)
+            one.unlink()
+        with real(handle, wait) as held:
+            yield held
+
+    monkeypatch.setattr(file_locks, "locking", locking)
+    with replacing(tmp_path / "file") as partial:
+        assert partial.name not in taken
+        partial.write_text("whole")
+    assert (tmp_path / "file").read_text() == "whole"
+
+
+def test_a_child_does_not_keep_a_lock(tmp_path: Path) -> None:
+    """A data loader's worker begins while a thread saves, and lives on."""
+    with atomic.alone(tmp_path):
+        child = os.fork()
+        if child == 0:
+            time.sleep(60)
+            os._exit(0)
+    try:
+        with file_locks.abandoned(tmp_path) as free:
+            assert free
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)

@@ -28,11 +28,13 @@ from vitzoo.layouts.layout import Layout
 from vitzoo.layouts.tables import LAYOUTS, NATIVE, NATIVES, get_layout
 from vitzoo.layouts.tables import named as tables_named
 from vitzoo.registry.licenses import check_license, strictest
-from vitzoo.registry.reference import File, Typed, named, parse
+from vitzoo.registry.reference import Address, File, Name, Repository, Typed, named, parse
 from vitzoo.sources.fetch import Fetched
 from vitzoo.sources.obtain import obtain
 from vitzoo.spec import About, Head, Origin, ViTSpec
 from vitzoo.spec.keywords import unknown_field
+
+TRIES = 3
 
 
 class Assumed(UserWarning):
@@ -94,18 +96,36 @@ def identified(
     """
     reading = reading or Reading()
     reference = parse(source)
-    if isinstance(reference, File):
-        found = identify(open_tensors(reference.path, **reading), given, told)
-    else:
+    if not isinstance(reference, File):
+        return _fetched(reference, given, told, reading, allow_licenses)
+    found = identify(open_tensors(reference.path, **reading), given, told)
+    check_license(str(reference), found.about.license, allow_licenses)
+    return found
+
+
+def _fetched(
+    reference: Name | Repository | Address,
+    given: Mapping[str, Any],
+    told: Told,
+    reading: Reading,
+    allow_licenses: Collection[str] | None,
+) -> Identified:
+    """What weights are that are not known by a path; fetched again where somebody tidied the cache in between."""
+    for left in reversed(range(TRIES)):
         full, fetched = obtain(reference, allow_licenses)
-        file = open_tensors(fetched.path, **reading)
-        if full is not None:
-            return _registered(full, fetched, file, given, told.prefix)
-        listed = frozenset(one.path.name for one in fetched.files)
-        found = identify(file, given, replace(told, listed=listed))
-        license = strictest((found.about.license, fetched.license))
-        found.about = found.about.replace(license=license, origin=fetched.origin)
-        found.because += fetched.because
+        try:
+            file = open_tensors(fetched.path, **reading)
+            if full is not None:
+                return _registered(full, fetched, file, given, told.prefix)
+            listed = frozenset(one.path.name for one in fetched.files)
+            found = identify(file, given, replace(told, listed=listed))
+            license = strictest((found.about.license, fetched.license))
+            found.about = found.about.replace(license=license, origin=fetched.origin)
+            found.because += fetched.because
+            break
+        except WeightsError:
+            if not left or all(one.path.exists() for one in fetched.files):
+                raise
     check_license(str(reference), found.about.license, allow_licenses)
     return found
 

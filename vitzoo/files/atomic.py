@@ -6,13 +6,13 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from vitzoo.errors import WeightsError
+from vitzoo.file_locks import abandoned, at_work, locking, opened_to_lock
 
-ABANDONED = 3600  # seconds that nothing was written to a temporary name
 LONGEST_STEM = 200  # bytes of a temporary name that tell whose it is; most file systems end at 255
 
 
@@ -23,7 +23,7 @@ def replacing(path: Path) -> Iterator[Path]:
     What stood there gives its permissions on; of a link, the file that it leads to is replaced.
     """
     path = _led_to(path)
-    with partial_file(path, path) as partial:
+    with partial_file(path) as partial:
         yield partial
         settled(partial)
         if path.is_file():
@@ -32,20 +32,18 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def partial_file(path: Path, like: Path) -> Iterator[Path]:
+def partial_file(path: Path) -> Iterator[Path]:
     """An empty file under a hidden name beside `path` that nobody else has; removed at the end if it is still there.
 
-    Nobody may read it who may not read the file `like`, if there is one. What processes that were killed left beside it
-    an hour ago is removed.
+    Nobody may read it who may not read `path`, if that is there.
     """
-    mode = stat.S_IMODE(like.stat().st_mode) | stat.S_IWUSR if like.is_file() else 0o666
-    partial = _hidden(path)
-    os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
-    try:
-        _tidy(path, partial)
+    mode = stat.S_IMODE(path.stat().st_mode) | stat.S_IWUSR if path.is_file() else 0o666
+
+    def make(partial: Path) -> None:
+        os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
+
+    with _claimed(path, make) as partial:
         yield partial
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def settled(path: Path) -> None:
@@ -56,7 +54,7 @@ def settled(path: Path) -> None:
 
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder beside `path` that takes its place if the block ends well, and is removed if not.
+    """A temporary folder that takes the place of `path` if the block ends well, and is removed if not.
 
     Raises:
         WeightsError: `path` is a file, or a folder that holds something.
@@ -65,39 +63,45 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         raise WeightsError(f"{path} exists and is {'not empty' if path.is_dir() else 'a file'}; name a new folder")
     path = _led_to(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = _hidden(path)
-    partial.mkdir()
-    try:
-        _tidy(path, partial)
-        yield partial
-        partial.replace(path)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with _claimed(path, Path.mkdir) as partial:
+        inner = partial / path.name  # the outer one is locked, and who writes into this one may lock it
+        inner.mkdir()
+        yield inner
+        inner.replace(path)
 
 
 @contextmanager
 def alone(folder: Path) -> Iterator[bool]:
     """One at a time in a folder, of all who ask; false where the system cannot promise that, and all go on at once."""
-    try:
-        import fcntl
-
-        handle = os.open(folder, os.O_RDONLY)
-    except (ImportError, OSError):
-        yield False
-        return
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        except OSError:  # some network disks have no locks
+    with opened_to_lock(folder) as handle:
+        if handle is None:
             yield False
-        else:
-            yield True
-    finally:
-        os.close(handle)
+            return
+        with locking(handle) as held:
+            yield held is True
 
 
 def _led_to(path: Path) -> Path:
     return path.resolve() if path.is_symlink() else path
+
+
+@contextmanager
+def _claimed(path: Path, make: Callable[[Path], None]) -> Iterator[Path]:
+    """What `make` makes under a hidden name beside `path`, locked while the block lasts and gone after it.
+
+    What processes that have ended left beside it is removed.
+    """
+    while True:
+        partial = _hidden(path)
+        try:
+            make(partial)
+            with at_work(partial) as ours:
+                if ours:
+                    _tidy(path)
+                    yield partial
+                    return
+        finally:
+            _remove(partial)
 
 
 def _hidden(path: Path) -> Path:
@@ -109,11 +113,16 @@ def _stem(path: Path) -> str:
     return path.name.encode()[:LONGEST_STEM].decode(errors="ignore")
 
 
-def _tidy(path: Path, partial: Path) -> None:
-    """Remove what nothing was written to for an hour, by the clock of the disk: that of another machine may differ."""
-    now = partial.stat().st_mtime
+def _tidy(path: Path) -> None:
+    """Remove what was left under temporary names for `path`, as far as it is there and ours to remove."""
     for other in path.parent.glob(f".{glob.escape(_stem(path))}.*.partial"):
-        with contextlib.suppress(FileNotFoundError):  # another process may be at the same work
-            last = max(one.stat().st_mtime for one in (other, *other.glob("*")))
-            if now - last > ABANDONED:
-                shutil.rmtree(other) if other.is_dir() else other.unlink()
+        with contextlib.suppress(OSError), abandoned(other) as free:
+            if free:
+                _remove(other)
+
+
+def _remove(partial: Path) -> None:
+    if partial.is_dir():
+        shutil.rmtree(partial, ignore_errors=True)
+    else:
+        partial.unlink(missing_ok=True)

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,12 +21,9 @@ class SafetensorsFile(MappedFile):
 
     notes = ()
     left: Mapping[str, str] = {}
-
-    def __init__(self, path: Path, streamed: bool = False, eager: bool = False) -> None:
-        super().__init__(path, streamed, eager)
-        self.metadata: Mapping[str, str] = self._file.metadata() or {}
-        self.shapes: dict[str, Shape] = {key: tuple(self._file.get_slice(key).get_shape()) for key in self._file.keys()}  # noqa: SIM118
-        self._memory = self._whole() if eager else None
+    metadata: Mapping[str, str]
+    shapes: dict[str, Shape]
+    _file: Any
 
     def _map(self) -> None:
         try:
@@ -35,9 +31,13 @@ class SafetensorsFile(MappedFile):
                 size = int.from_bytes(file.read(8), "little")
             if size > LARGEST_HEADER:
                 raise OSError(f"header too large: {size:,} bytes; expected at most {LARGEST_HEADER:,}")
-            self._file: Any = safe_open(self.path, framework="pt")
+            self._file = safe_open(self.path, framework="pt")
         except (SafetensorError, OSError) as error:
             raise unreadable(self.path, "a safetensors", error) from None
+        self.metadata = self._file.metadata() or {}
+        self.shapes = {key: tuple(self._file.get_slice(key).get_shape()) for key in self._file.keys()}  # noqa: SIM118
+        vars(self).pop("dtypes", None)  # of a file whose place this one took
+        self._memory = self._whole() if self._eager else None
 
     @cached_property
     def dtypes(self) -> Mapping[str, torch.dtype]:

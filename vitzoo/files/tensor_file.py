@@ -90,12 +90,22 @@ class MappedFile(ABC):
         self._eager = eager
         self._streamed = streamed
         self._left = WINDOW
-        self._map()
-        self._stamp = self._stat()
+        while not self._is_of_one_file():
+            pass
 
     @abstractmethod
     def _map(self) -> None:
-        """Open the file; called again, open it anew."""
+        """Open the file, or read it into memory; called again, open it anew."""
+
+    def _is_of_one_file(self) -> bool:
+        """Map the file; false if another took its place meanwhile, so that parts of both may have been read."""
+        self._stamp = self._stat()
+        try:
+            self._map()
+        except Exception:
+            if self._stat() == self._stamp:
+                raise
+        return self._stat() == self._stamp
 
     def _stat(self) -> tuple[int, int, int]:
         try:

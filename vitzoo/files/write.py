@@ -77,7 +77,7 @@ def write_sharded(
         raise WeightsError(f"{path} exists, and readers would take it before the shards beside it; remove it first")
     with ExitStack() as stack:
         before = path.with_name(f"{path.name}{INDEX}")
-        partials = {name: stack.enter_context(partial_file(path.with_name(name), before)) for name in shards}
+        partials = {name: stack.enter_context(partial_file(before)) for name in shards}
         _fill({partials[name]: keys for name, keys in shards.items()}, tensors, shapes, metadata)
         where = {key: name for name, keys in shards.items() for key in keys}
         return join(path, partials, where, sum(_nbytes(*planned) for planned in shapes.values()))

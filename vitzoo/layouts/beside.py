@@ -65,7 +65,10 @@ def read_beside(checkpoint: Path, listed: Collection[str] | None = None) -> Besi
     folder = checkpoint if checkpoint.is_dir() else checkpoint.parent
 
     def read(name: str) -> dict[str, Any] | None:
-        return _json(folder / name) if listed is None or name in listed else None
+        found = _json(folder / name) if listed is None or name in listed else None
+        if found is None and listed is not None and name in listed:
+            raise WeightsError(f"{folder / name} was removed before it was read; try again")
+        return found
 
     readers = [(open_clip_config.FILE, _open_clip), ("config.json", _timm_or_huggingface)]
     if checkpoint.name not in open_clip_config.WEIGHTS:

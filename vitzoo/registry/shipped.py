@@ -7,12 +7,12 @@ it is made from: the YAML and the modules that read it. It is JSON, so reading i
 import contextlib
 import json
 import os
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from vitzoo.errors import RegistryError
+from vitzoo.file_locks import at_work
 
 COMPILED = "compiled.json"
 FOLDERS = ("families", "domains", "models", "weights")
@@ -85,10 +85,12 @@ def _read(file: Path) -> dict[str, Any] | None:
 def _write(place: Path, data: dict[str, Any]) -> None:
     """The file appears whole or not at all, whoever else writes it; the oldest of too many are removed."""
     place.parent.mkdir(parents=True, exist_ok=True)
-    partial = place.with_name(f".{place.stem}.{os.getpid()}.{time.monotonic_ns()}.partial")
+    partial = place.with_name(f".{place.stem}.{os.urandom(8).hex()}.partial")
     try:
-        partial.write_text(json.dumps(data), encoding="utf-8")
-        partial.replace(place)
+        partial.touch(exist_ok=False)
+        with at_work(partial):
+            partial.write_text(json.dumps(data), encoding="utf-8")
+            partial.replace(place)
     finally:
         partial.unlink(missing_ok=True)
     known = sorted(place.parent.glob("*.json"), key=lambda file: file.stat().st_mtime)

@@ -121,10 +121,15 @@ def locked(name: str) -> Iterator[None]:
     """
     from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]
 
-    folder = cache_folder() / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
-    with WeakFileLock(folder / f"{_short(name)}.lock"):
+    path = lock_file(_short(name))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with WeakFileLock(path):
         yield
+
+
+def lock_file(digest: str) -> Path:
+    """What `locked` holds, by the digest of the name; that of a web address is the name of its folder, too."""
+    return cache_folder() / "locks" / f"{digest}.lock"
 
 
 def file_of(url: str) -> str:

@@ -108,12 +108,13 @@ def commit_of(repo: str, revision: str | None) -> str | None:
 def set_ref(repo: str, revision: str, commit: str) -> None:
     """Remember which commit a branch was at, where all programs that share the cache look for it.
 
-    Of `next` and `next/one`, which git does not have at the same time, the one that was first in the cache stays.
+    Of `next` and `next/one`, which git does not have at the same time, the one that was first in the cache stays. What
+    another process removes meanwhile, with the commit, is not written again.
     """
     path = _repo_folder(repo) / "refs" / revision
     if revision == commit or commit_of(repo, revision) == commit:
         return
-    with explained(address(repo, "", revision), "the cache"), suppress(FileExistsError, *NO_PLACE):
+    with explained(address(repo, "", revision), "the cache"), suppress(FileExistsError, FileNotFoundError, *NO_PLACE):
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as partial:
             partial.write_text(commit, encoding="utf-8")
@@ -143,6 +144,12 @@ def cached_folder(repo: str, commit: str | None, place: str) -> list[Held]:
 def blobs(repo: str) -> Path:
     """Where the bytes of a repository's files lie."""
     return _repo_folder(repo) / "blobs"
+
+
+def has_pointer(blob: Path) -> bool:
+    """Whether a commit has a file of these bytes; one that was killed before it said so has none."""
+    links = (blob.parents[1] / "snapshots").rglob("*")
+    return any(link.is_symlink() and link.readlink().name == blob.name for link in links)
 
 
 def _repo_folder(repo: str) -> Path:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from vitzoo.files.digest import hash_file
 from vitzoo.sources.cache import git_blob_of, quarantine, sha256_of
-from vitzoo.sources.failures import Mismatch, explain, looks_like_a_page
+from vitzoo.sources.failures import Mismatch, Unreachable, explain, explained, looks_like_a_page
+
+TRIES = 4
 
 
 class DamagedFile(UserWarning):
@@ -80,7 +82,9 @@ class Held:
 
     @property
     def sha256(self) -> str:
-        return sha256_of(self.path)
+        """Raises: WeightsError: the file was removed after it was verified, or cannot be read."""
+        with explained(self.address, "the disk"):
+            return sha256_of(self.path)
 
     @property
     def size(self) -> int:
@@ -90,19 +94,25 @@ class Held:
 def obtained(get: Callable[[bool], Path], promise: Promise, place: str) -> Path:
     """The file that `get` gives, if it is what was promised; else it is put aside and `get(True)` is asked once more.
 
+    Where somebody tidies the cache meanwhile, what was removed is got again.
+
     Raises:
-        Mismatch: it was wrong twice.
+        Mismatch: it was wrong twice. Unreachable: it is removed again and again.
     """
-    wrong, kept = None, None
-    for again in (False, True):
+    again = False
+    for _ in range(TRIES):
         path = get(again)
         wrong = promise.broken(path)
         if wrong is None:
             return path
+        if not path.exists():
+            continue
         kept = quarantine(path)
-        if not again:
-            warnings.warn(f"{place}: {wrong}; it was put aside as {kept}, and is fetched again", DamagedFile, 2)
-    raise Mismatch(f"{place} was fetched again and was wrong again: {wrong}; what came is kept as {kept}")
+        if again:
+            raise Mismatch(f"{place} was fetched again and was wrong again: {wrong}; what came is kept as {kept}")
+        warnings.warn(f"{place}: {wrong}; it was put aside as {kept}, and is fetched again", DamagedFile, 2)
+        again = True
+    raise Unreachable(f"{place}: {path} was removed each time that it came; see who tidies the cache, and try again")
 
 
 def _page(path: Path) -> str:

@@ -2,7 +2,6 @@
 
 import contextlib
 import shutil
-import time
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any, NamedTuple
 
 from vitzoo import registry
 from vitzoo.errors import WeightsError
+from vitzoo.file_locks import abandoned
 from vitzoo.files.atomic import replacing
 from vitzoo.files.digest import hash_file
 from vitzoo.registry.reference import (
@@ -23,9 +23,9 @@ from vitzoo.registry.reference import (
     place_of,
     repository_of,
 )
-from vitzoo.sources.cache import cache_folder, locked, orphaned_records, quarantine, recorded, url_path
+from vitzoo.sources.cache import cache_folder, lock_file, locked, orphaned_records, quarantine, recorded, url_path
 from vitzoo.sources.fetch import Fetched
-from vitzoo.sources.hub_cache import commit_of, promise_by_name
+from vitzoo.sources.hub_cache import commit_of, has_pointer, promise_by_name
 from vitzoo.sources.lock import lock_in_force, read_lock
 from vitzoo.sources.mirror import SUMS, place_in_mirror, sums
 from vitzoo.sources.obtain import obtain
@@ -33,7 +33,6 @@ from vitzoo.sources.promise import Promise
 from vitzoo.spec import HubSource, UrlSource
 
 WEIGHTS = (".safetensors", ".bin", ".pth", ".pt", ".npz")
-ABANDONED = 24 * 3600  # seconds after which a partial download is nobody's
 
 
 @dataclass(frozen=True)
@@ -104,14 +103,33 @@ def verify(row: Cached) -> str | None:
 
 
 def leftovers() -> list[Path]:
-    """What nobody needs: quarantine, records of files that are gone, and partial downloads older than a day."""
+    """What nobody needs: quarantine, records of files that are gone, and what was left off and nobody is at work on."""
     from huggingface_hub import constants
 
     own, hub = cache_folder(), Path(constants.HF_HUB_CACHE)
-    partial = [*hub.glob("models--*/blobs/*.incomplete"), *own.glob("urls/*/*.partial*"), *own.glob("*/.*.partial")]
-    partial += hub.glob("models--*/refs/**/.*.partial")
-    old = [path for path in partial if time.time() - path.stat().st_mtime > ABANDONED]
-    return sorted([*(own / "quarantine").glob("[!.]*"), *old, *orphaned_records()])
+    left_off = [*hub.glob("models--*/blobs/*"), *own.glob("urls/*/*.partial*"), *own.glob("*/.*.partial")]
+    left_off += hub.glob("models--*/refs/**/.*.partial")
+    return sorted([*(own / "quarantine").glob("[!.]*"), *filter(_is_left_off, left_off), *orphaned_records()])
+
+
+def _is_left_off(path: Path) -> bool:
+    with _unused(path) as unused:
+        return unused
+
+
+@contextlib.contextmanager
+def _unused(path: Path) -> Iterator[bool]:
+    """Whether nobody needs a file or is at work on it; the block may remove it then."""
+    with abandoned(path, _lock_of(path)) as free:
+        yield free and not (path.parent.name == "blobs" and has_pointer(path))
+
+
+def _lock_of(path: Path) -> Path | None:
+    """What a process holds while it downloads to a path; None for the path itself."""
+    if path.parent.name == "blobs":
+        repo = path.parents[1]
+        return repo.parent / ".locks" / repo.name / f"{path.name.partition('.')[0]}.lock"
+    return lock_file(path.parent.name) if path.parents[1].name == "urls" else None
 
 
 def old_commits() -> list[Commit]:
@@ -149,9 +167,10 @@ def remove(commits: Collection[Commit], paths: Sequence[Path]) -> int:
         freed += strategy.expected_freed_size
         strategy.execute()
     for path in paths:
-        with contextlib.suppress(FileNotFoundError):  # another process tidies up, too
-            freed += path.stat().st_size
-            path.unlink()
+        with contextlib.suppress(FileNotFoundError), _unused(path) as unused:
+            if unused:  # still: another process tidies up, too, or goes on with it
+                freed += path.stat().st_size
+                path.unlink()
     for record in orphaned_records():
         record.unlink(missing_ok=True)
     return freed

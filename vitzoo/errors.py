@@ -91,6 +91,10 @@ class WeightsError(VitzooError):
     """Weights that cannot be found, read, verified or loaded."""
 
 
+class MissingFile(WeightsError):
+    """A file that is not there; or not any more, where somebody tidies up."""
+
+
 class ResampleError(VitzooError, ValueError):
     """A table or a kernel that cannot be put on the requested grid."""
 

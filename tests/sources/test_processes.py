@@ -12,6 +12,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -322,6 +323,75 @@ def test_soak(b: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     print(f"{right} right, {len(errors)} errors, 0 wrong; {time.monotonic() - begin:.0f} s")
     assert not any("\n" in error for error in errors)
     assert right > SOAK / 2
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.proves(guarantee="Threads and processes do not meet", against="8 threads that create under random faults")
+def test_soak_with_threads(b: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same by threads at once, which also empty, move and damage what the others use."""
+    monkeypatch.setattr(constants, "HF_HUB_ETAG_TIMEOUT", 0.5)
+    b.hub.add("org/folder", {FILE: checkpoint(), "config.json": b"{}"})
+    names = [NAME, f"hf://{REPO}/{FILE}", "hf-hub:org/folder", b.hub.url(URL_FILE, checkpoint())]
+    b.hub.random_faults(0.1, seed=0)
+    right, failures, foreign = [0] * 8, list[str](), list[BaseException]()
+
+    def creates(number: int) -> None:
+        dice = random.Random(number)
+        for _ in range(max(1, SOAK // 8)):
+            match dice.choice(["keep"] * 6 + ["empty", "move", "damage"]):
+                case "empty":
+                    shutil.rmtree(b.home / dice.choice(["hub", "vitzoo/urls"]), ignore_errors=True)
+                case "move":
+                    b.hub.add(REPO, {FILE: checkpoint(dice.choice([0, 1]))})
+                case "damage":
+                    for path in (b.home / "hub").glob("models--*/blobs/*"):
+                        with suppress(FileNotFoundError):
+                            damaged = path.with_name(f"damaged-{number}")
+                            damaged.write_bytes(path.read_bytes()[:-1] + b"?")
+                            damaged.replace(path)  # in place it would change what is mapped
+            try:
+                model = b.create(dice.choice(names))
+                report = str(model.load_report)
+                seed = next(seed for seed in (0, 1) if hashlib.sha256(checkpoint(seed)).hexdigest() in report)
+                assert is_probe(model, seed), f"a wrong model, said to be {report}"
+                right[number] += 1
+            except WeightsError as error:
+                failures.append(str(error))
+            except BaseException as error:
+                foreign.append(error)
+
+    begin = time.monotonic()
+    in_threads(creates, 8)
+    print(f"{sum(right)} right, {len(failures)} errors, {len(foreign)} wrong; {time.monotonic() - begin:.0f} s")
+    print(*sorted(set(failures)), sep="\n")
+    assert foreign == []
+    assert sum(right) > SOAK / 2
+
+
+def in_threads(work: Callable[[int], None], count: int) -> None:
+    """So many threads that begin at once, each with its number."""
+    start = threading.Barrier(count)
+
+    def run(number: int) -> None:
+        start.wait()
+        work(number)
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+@pytest.mark.proves(promise="One download", against="64 threads at once: one GET")
+@pytest.mark.filterwarnings("error")
+def test_many_threads_download_once(b: Bench) -> None:
+    b.hub.fault(Slow(2e5), path=WEIGHTS)
+    right = list[int]()
+    in_threads(lambda number: right.append(number) if is_probe(b.create()) else None, 64)
+    assert len(right) == 64
+    assert b.hub.count("GET", WEIGHTS) == 1
+    assert b.leftovers() == []
 
 
 @pytest.mark.proves(promise="The bytes are the right ones", against="control of the soak")

@@ -18,7 +18,7 @@ from vitzoo.checkpoints.native import described
 from vitzoo.checkpoints.reading import Sizes
 from vitzoo.checkpoints.settle import Said, Settled, settle, spec_of
 from vitzoo.checkpoints.tensors import NativeTensors
-from vitzoo.errors import Argument, LayoutError, SpecError, WeightsError
+from vitzoo.errors import Argument, LayoutError, MissingFile, SpecError, WeightsError
 from vitzoo.files.read import Reading, open_tensors
 from vitzoo.files.tensor_file import TensorFile
 from vitzoo.layouts.beside import Beside, read_beside
@@ -123,8 +123,8 @@ def _fetched(
             found.about = found.about.replace(license=license, origin=fetched.origin)
             found.because += fetched.because
             break
-        except WeightsError:
-            if not left or all(one.path.exists() for one in fetched.files):
+        except MissingFile:
+            if not left:
                 raise
     check_license(str(reference), found.about.license, allow_licenses)
     return found

@@ -12,7 +12,7 @@ from typing import TypedDict
 import torch
 from torch import Tensor
 
-from vitzoo.errors import WeightsError
+from vitzoo.errors import MissingFile, WeightsError
 from vitzoo.files.archive import open_archive
 from vitzoo.files.npz import NpzFile
 from vitzoo.files.pickle import PickleFile
@@ -123,7 +123,7 @@ def _file_at(path: Path) -> Path:
             path = _in_folder(path)
             mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
-        raise WeightsError(f"no weights file at {path}") from None
+        raise MissingFile(f"no weights file at {path}") from None
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: {error.strerror}") from None
     if not stat.S_ISREG(mode):

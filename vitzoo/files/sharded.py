@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vitzoo.errors import WeightsError, shown
+from vitzoo.errors import MissingFile, WeightsError, shown
 from vitzoo.files.atomic import alone, replacing
 from vitzoo.files.digest import hash_file
 from vitzoo.files.tensor_file import TensorFile, some, unreadable
@@ -84,7 +84,7 @@ def _opened(path: Path, index: Index, open_shard: Callable[[Path], TensorFile]) 
     files = sorted(set(index.where.values()))
     missing = [name for name in files if not (path.parent / name).is_file()]
     if missing:
-        raise WeightsError(f"{path}: {len(missing)} of {len(files)} shards are missing: {some(missing)}; fetch them")
+        raise MissingFile(f"{path}: {len(missing)} of {len(files)} shards are missing: {some(missing)}; fetch them")
     shards = {name: open_shard(path.parent / name) for name in files}
     held = {(key, name) for name, shard in shards.items() for key in shard.shapes}
     for wrong, verb in ((index.where.items() - held, "lacks"), (held - index.where.items(), "also holds")):

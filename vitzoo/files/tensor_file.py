@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from vitzoo.errors import WeightsError
+from vitzoo.errors import MissingFile, WeightsError
 from vitzoo.spec import Shape
 
 # As safetensors names them, and in its order of storage: wide types first, so that every tensor lies aligned.
@@ -138,6 +138,8 @@ def unreadable(path: Path, kind: str, error: Exception) -> WeightsError:
         with path.open("rb") as file:
             head = file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n")
             size = os.fstat(file.fileno()).st_size
+    except FileNotFoundError:
+        return MissingFile(f"{path} was removed while it was read; start again")
     except OSError as denied:
         return WeightsError(f"{path} cannot be read: {denied.strerror}; check its permissions")
     if size == 0:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vitzoo.errors import VitzooError, WeightsError, shown
+from vitzoo.errors import MissingFile, VitzooError, WeightsError, shown
 from vitzoo.layouts.huggingface import config as hf_config
 from vitzoo.layouts.huggingface import processor as hf_processor
 from vitzoo.layouts.huggingface import tables as huggingface
@@ -67,7 +67,7 @@ def read_beside(checkpoint: Path, listed: Collection[str] | None = None) -> Besi
     def read(name: str) -> dict[str, Any] | None:
         found = _json(folder / name) if listed is None or name in listed else None
         if found is None and listed is not None and name in listed:
-            raise WeightsError(f"{folder / name} was removed before it was read; try again")
+            raise MissingFile(f"{folder / name} was removed before it was read; try again")
         return found
 
     readers = [(open_clip_config.FILE, _open_clip), ("config.json", _timm_or_huggingface)]

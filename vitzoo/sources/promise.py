@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from vitzoo.errors import MissingFile
 from vitzoo.files.digest import hash_file
 from vitzoo.sources.cache import git_blob_of, quarantine, sha256_of
 from vitzoo.sources.failures import Mismatch, Unreachable, explain, explained, looks_like_a_page
@@ -82,9 +83,12 @@ class Held:
 
     @property
     def sha256(self) -> str:
-        """Raises: WeightsError: the file was removed after it was verified, or cannot be read."""
+        """Raises: MissingFile: it was removed after it was verified. WeightsError: it cannot be read."""
         with explained(self.address, "the disk"):
-            return sha256_of(self.path)
+            try:
+                return sha256_of(self.path)
+            except FileNotFoundError:
+                raise MissingFile(f"{self.path} was removed while it was needed; try again") from None
 
     @property
     def size(self) -> int:

@@ -4,6 +4,7 @@ import csv
 import errno
 import multiprocessing
 import os
+import shutil
 import signal
 from contextlib import nullcontext
 from pathlib import Path
@@ -11,12 +12,14 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from torch.utils.data import get_worker_info
 from training import run, write_model, write_pictures
 
 from vitzoo.data.dataset import PictureDataset
 from vitzoo.errors import TrainingError
 from vitzoo.train import checkpoints, finetuning
+from vitzoo.train.callbacks import History
 from vitzoo.train.checkpoints import WholeFileIO, explained
 from vitzoo.train.module import FineTuner
 
@@ -246,6 +249,56 @@ def test_a_signal_ends_a_run_with_one_line(
     assert same(tmp_path / "out", unbroken)
 
 
+def swap(one: Path, two: Path) -> None:
+    """Two files change places; sizes and times are made equal, as an archive that was unpacked has them."""
+    first, second = one.read_bytes(), two.read_bytes()
+    one.write_bytes(second), two.write_bytes(first)
+    for path in (one, two):
+        os.utime(path, ns=(0, 0))
+
+
+def reorder(data: Path) -> None:
+    (data / "train/red/0.bmp").rename(data / "train/red/zzz.bmp")
+
+
+def paint(path: Path) -> None:
+    """One picture becomes another of the same size, with the time that it had."""
+    times = path.stat()
+    Image.new("RGB", (24, 20), "white").save(path)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+OTHER_PICTURES = {
+    "train pictures of blue, red": lambda data: swap(data / "train/blue/1.bmp", data / "train/red/1.bmp"),
+    "train pictures of green": lambda data: paint(data / "train/green/3.bmp"),
+    "val pictures of blue, red": lambda data: swap(data / "val/blue/1.bmp", data / "val/red/1.bmp"),
+    "train pictures of red": reorder,
+    "train pictures of blue": lambda data: (data / "train/blue/2.bmp").unlink(),
+}
+
+
+@pytest.mark.parametrize("changed", OTHER_PICTURES)
+def test_a_run_goes_on_with_the_same_pictures_alone(changed: str, start: Path, tmp_path: Path) -> None:
+    """By their content and their class, wherever they are: names, sizes and times may agree, and places differ."""
+    for part, count in (("train", 10), ("val", 4)):
+        for picture in write_pictures(tmp_path / "old" / part, count).rglob("*.png"):
+            Image.open(picture).save(picture.with_suffix(".bmp"))
+            picture.unlink()
+            os.utime(picture.with_suffix(".bmp"), ns=(0, 0))
+    with pytest.MonkeyPatch.context() as patch:
+        die_at_step(6, patch, stop)
+        with pytest.raises(Killed):
+            run(start, tmp_path / "old", tmp_path / "out")
+    shutil.copytree(tmp_path / "old", tmp_path / "changed")
+    OTHER_PICTURES[changed](tmp_path / "changed")
+    message = rf"cannot go on: .*the {changed} have changed since it began.*; give the same"
+    with pytest.raises(TrainingError, match=message):
+        run(start, tmp_path / "changed", tmp_path / "out", resume=True)
+    (tmp_path / "old").rename(tmp_path / "moved")
+    run(start, tmp_path / "moved", tmp_path / "out", resume=True)
+    assert same(tmp_path / "out", run(start, tmp_path / "moved", tmp_path / "whole").parent)
+
+
 def test_a_full_disk_keeps_the_last_good_checkpoint(unbroken: Path, data: Path, start: Path, tmp_path: Path) -> None:
     def full() -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -284,6 +337,37 @@ def test_a_lost_loader_is_one_line(data: Path, start: Path, tmp_path: Path, monk
         TrainingError, match=r"a process that loads pictures died .*last.ckpt is whole: go on with --resume"
     ):
         run(start, data, tmp_path / "out", num_workers=1)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:40])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("part", ["train", "val", "test"])
+@pytest.mark.parametrize("harm", [cut, Path.unlink], ids=["cut", "gone"])
+def test_a_picture_that_goes_bad_is_one_line(
+    harm: Any, part: str, workers: int, start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the line advises works: the picture put back, or a run without it."""
+    for one, count in (("train", 10), ("val", 2), ("test", 2)):
+        write_pictures(tmp_path / "data" / one, count)
+    bad = tmp_path / "data" / part / "red" / "1.png"
+    good = bad.read_bytes()
+    write = History.write
+    monkeypatch.setattr(History, "write", lambda self: (write(self), harm(bad))[0] if len(self.rows) == 1 else None)
+    with pytest.raises(TrainingError) as found:
+        run(start, tmp_path / "data", tmp_path / "out", num_workers=workers)
+    text = str(found.value)
+    assert len(text.splitlines()) == 1
+    assert len(text) < 600
+    assert "red/1.png" in text
+    assert "put it back as it was, and go on with --resume; or begin anew without it in another output" in text
+    assert f"{tmp_path / 'out' / checkpoints.LAST} is whole" in text
+    monkeypatch.undo()
+    run(start, tmp_path / "data", tmp_path / "anew", num_workers=0)
+    bad.write_bytes(good)
+    run(start, tmp_path / "data", tmp_path / "out", num_workers=0, resume=True)
 
 
 def test_a_loss_that_is_not_a_number_keeps_the_epoch_before(data: Path, start: Path, tmp_path: Path) -> None:

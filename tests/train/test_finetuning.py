@@ -180,6 +180,8 @@ def test_arrays_of_many_channels_and_a_model_that_has_them_already(start: Path, 
     again = run(first, tmp_path / "data", tmp_path / "again", "linear_probe", batch_size=4)
     assert vitzoo.create(again).spec.in_chans == in_chans
     assert vitzoo.evaluate(first, tmp_path / "data").top1 == 1.0
+    if in_chans == 4:  # read without its alpha, which is said
+        return
     with pytest.raises(DataError, match=r"no picture of class 'a' can be read; the first: .*0\.npy"):
         run(start, tmp_path / "data", tmp_path / "other")
 

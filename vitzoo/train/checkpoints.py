@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
-from vitzoo.errors import TrainingError, WeightsError
+from vitzoo.errors import ImageError, TrainingError, WeightsError
 from vitzoo.files.atomic import replacing
 from vitzoo.files.pickle import unpickled
 
+IN_A_LOADER = "in DataLoader worker process"
 LAST, BEST = "checkpoints/last.ckpt", "checkpoints/best.ckpt"
 
 
@@ -56,11 +57,27 @@ def explained(output: Path) -> Iterator[None]:
         raise TrainingError(f"{error}; {kept}") from error
     except (KeyboardInterrupt, SystemExit) as error:  # Lightning makes SystemExit of Ctrl-C and of SIGTERM
         raise TrainingError(f"stopped from outside. {_where_to_go_on(output)}") from error
+    except (ImageError, FileNotFoundError, PermissionError) as error:  # a disk that is full is another OSError
+        last = output / LAST
+        kept = f"{last} is whole" if last.exists() else "there is no checkpoint yet"
+        raise TrainingError(
+            f"{_said(error)}. It could be read when the run began: put it back as it was, and go on with --resume; or "
+            f"begin anew without it in another output ({kept})"
+        ) from error
     except (OSError, RuntimeError, WeightsError) as error:
         reason = _reason(error)
         if reason is None:
             raise
         raise TrainingError(f"{reason}. {_where_to_go_on(output)}") from error
+
+
+def _said(error: BaseException) -> str:
+    """The message of an error; of one that came out of a process that loads pictures, without its traceback.
+
+    torch passes such an error on as one of its kind whose message is the whole traceback; the last line is the error's.
+    """
+    text = str(error)
+    return text.strip().splitlines()[-1].partition(": ")[2] if IN_A_LOADER in text else text
 
 
 def _reason(error: BaseException) -> str | None:
@@ -73,14 +90,14 @@ def _reason(error: BaseException) -> str | None:
     text = " ".join(" ".join(map(str, chain)).split())
     if any(isinstance(link, OSError) and link.errno in (errno.ENOSPC, errno.EDQUOT) for link in chain):
         return "the disk is full: free some space"
-    if "DataLoader worker" in text:
+    if "DataLoader worker" in text and IN_A_LOADER not in text:
         return f"a process that loads pictures died ({_first_sentence(text)}): it may have run out of memory"
     if any(isinstance(link, torch.OutOfMemoryError) for link in chain):
         return "the device's memory is full: raise accumulate, or set grad_checkpointing"
     if isinstance(error, torch.distributed.DistError) or "closed by peer" in text or "gloo" in text.lower():
         return f"another process of the run was lost ({_first_sentence(text)})"
     if isinstance(error, OSError):
-        return f"a file cannot be read or written: {error}"
+        return f"a file cannot be read or written: {_said(error)}"
     return None
 
 

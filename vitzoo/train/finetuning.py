@@ -17,6 +17,7 @@ from vitzoo.registry.recipes import Recipe, load_recipe
 from vitzoo.registry.strict_yaml import read_yaml
 from vitzoo.train.checkpoints import BEST, LAST, explained, part_of
 from vitzoo.train.datamodule import PictureData
+from vitzoo.train.identity import changes, digests
 from vitzoo.train.lora import add_lora, merge, save_adapter
 from vitzoo.train.module import FineTuner, ShardedFineTuner, make_optimizer, seed_step
 from vitzoo.train.network import Model, build, made, origin
@@ -90,7 +91,7 @@ def _train(
     pictures.adapt_to(vit)
     kind = ShardedFineTuner if machines.strategy == FSDP else HeadTuner if cacheable(recipe) else FineTuner
     tuner = kind(vit, recipe, pictures.counts)
-    tuner.facts = {"model": start["model"], "classes": list(pictures.classes), "counts": list(pictures.counts)}
+    tuner.facts = {"model": start["model"], "weights": start["sha256"], "classes": list(pictures.classes)}
     make_optimizer(vit, recipe)  # Lightning makes it later, when the folder is there already
     with quiet():
         # The features of a whole step always fit.
@@ -98,6 +99,8 @@ def _train(
         trainer = make_trainer(folder, recipe, machines, parts, checkpoint_steps)
     size = batch_size(recipe, sum(pictures.counts), trainer.world_size, parts)
 
+    if trainer.is_global_zero:
+        tuner.facts |= {f"{part} pictures": digests(one) for part, one in pictures.parts.items()}
     checkpoint = _claimed(folder, recipe, tuner.facts, resume)
     with explained(folder), quiet():
         seen = FeatureData(pictures, vit.to(trainer.strategy.root_device)) if kind is HeadTuner else pictures
@@ -136,7 +139,10 @@ def _claimed(folder: Path, recipe: Recipe, facts: dict[str, Any], resume: bool) 
     if not resume or not last.exists():
         return None
     before = part_of(last, "facts")
-    if changed := [f"{name} was {before[name]} and is {now}" for name, now in facts.items() if before[name] != now]:
+    if unknown := sorted(facts.keys() - before.keys()):
+        missing = ", ".join(unknown)
+        raise TrainingError(f"{last} is of another version of vitzoo, without {missing}; begin anew in another output")
+    if changed := changes(before, facts):
         raise TrainingError(f"the run in {folder} cannot go on: {'; '.join(changed)}; give the same, or another output")
     return last
 

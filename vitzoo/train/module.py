@@ -192,4 +192,4 @@ def seed_step(*numbers: int) -> None:
 
 
 def _state(*numbers: int) -> list[int]:
-    return [int(number) for number in np.random.SeedSequence(numbers).generate_state(3)]
+    return list(map(int, np.random.SeedSequence(numbers).generate_state(3)))

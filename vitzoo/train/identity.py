@@ -1,0 +1,68 @@
+"""What a run that goes on has to share with the one before: the model, the classes, each picture and its label."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from vitzoo.data.pictures import NO_CLASS, Pictures, reading_errors
+from vitzoo.data.progress import tracked
+
+READERS = 8
+"""Threads that read files; hashing lets go of the interpreter."""
+MOST_NAMES = 4
+ORDER = "/order"
+"""Which label stands where; no class is called so."""
+
+
+def digests(pictures: Pictures) -> dict[str, str]:
+    """For each label a digest of its pictures' bytes in their order; each file is read, whatever its time says.
+
+    Names and places do not count: a folder that is moved holds the same pictures.
+    """
+
+    def content(number: int) -> bytes:
+        with pictures.reader[number] as file:
+            return hashlib.sha256(file.read()).digest()
+
+    order = hashlib.sha256(pictures.targets.tobytes())
+    order.update(repr(None if pictures.labels is None else list(pictures.labels)).encode())
+    if pictures.weights is not None:
+        order.update(pictures.weights.tobytes())
+    found: dict[str, Any] = {}
+    with reading_errors(pictures.where), ThreadPoolExecutor(READERS) as pool:
+        read = list(tracked(_Results(pool, content, pictures.numbers.tolist()), "reading pictures"))
+    for target, digest in zip(pictures.targets.tolist(), read, strict=True):
+        name = "" if target == NO_CLASS else pictures.classes[target]
+        found.setdefault(name, hashlib.sha256()).update(digest)
+    return {**{name: digest.hexdigest() for name, digest in found.items()}, ORDER: order.hexdigest()}
+
+
+class _Results:
+    """The results of a function, in order, with their number for a bar."""
+
+    def __init__(self, pool: ThreadPoolExecutor, function: Any, arguments: list[int]) -> None:
+        self.count, self.results = len(arguments), pool.map(function, arguments)
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self.results
+
+
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What differs between the facts of two runs, in words; both have the same facts."""
+    found = []
+    for name, new in now.items():
+        old = before[name]
+        if old == new:
+            continue
+        if name.endswith(" pictures"):
+            labels = [label for label in {**old, **new} if label != ORDER and old.get(label) != new.get(label)]
+            more = ", ..." if len(labels) > MOST_NAMES else ""
+            of = f" of {', '.join(labels[:MOST_NAMES])}{more}" if any(labels) else ""
+            found.append(f"the {name}{of} have changed since it began")
+        else:
+            found.append(f"{name} was {old} and is {new}")
+    return found

@@ -27,7 +27,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("checkpoints",),
     ("publish",),
     ("data",),
-    ("evaluation",),
+    ("embedding", "evaluation"),
     ("train",),
     ("cli",),
     ("publishing", "resample"),
@@ -39,7 +39,7 @@ LONGEST_FUNCTION, LONGEST_FILE = 50, 450
 READER = "vitzoo.registry.reference"
 TYPED = frozenset({"model", "name", "names", "source", "first", "second", "reference", "like", "recipe", "typed"})
 """Parameters that bear what a user typed for a model, in the rooms of `READING_ROOMS`; elsewhere they are tensors'."""
-READING_ROOMS = frozenset({"registry", "sources", "checkpoints", "publish", "evaluation", "train", "cli"})
+READING_ROOMS = frozenset({"registry", "sources", "checkpoints", "publish", "embedding", "evaluation", "train", "cli"})
 TESTS_OF_TEXT = frozenset({"startswith", "endswith", "removeprefix", "removesuffix", "partition", "rpartition"})
 
 

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from vitzoo.checkpoints.convert import convert
     from vitzoo.checkpoints.save import save
     from vitzoo.checkpoints.verify import verify
+    from vitzoo.embedding.duplicates import duplicates
+    from vitzoo.embedding.pipeline import embed
+    from vitzoo.embedding.search import search
+    from vitzoo.embedding.store import Store
     from vitzoo.errors import VitzooError
     from vitzoo.evaluation.measure import evaluate
     from vitzoo.images.load import load_image
@@ -32,6 +36,10 @@ if TYPE_CHECKING:
 _HOMES = {
     "convert": "vitzoo.checkpoints.convert",
     "create": "vitzoo.publish.dialect",
+    "duplicates": "vitzoo.embedding.duplicates",
+    "embed": "vitzoo.embedding.pipeline",
+    "search": "vitzoo.embedding.search",
+    "Store": "vitzoo.embedding.store",
     "VitzooError": "vitzoo.errors",
     "evaluate": "vitzoo.evaluation.measure",
     "finetune": "vitzoo.train.finetuning",
@@ -55,6 +63,7 @@ _HOMES = {
 __all__ = [
     "About",
     "Preprocessing",
+    "Store",
     "Tokens",
     "ViT",
     "ViTSpec",
@@ -62,6 +71,8 @@ __all__ = [
     "add_registry",
     "convert",
     "create",
+    "duplicates",
+    "embed",
     "evaluate",
     "finetune",
     "info",
@@ -71,6 +82,7 @@ __all__ = [
     "preprocess",
     "push",
     "save",
+    "search",
     "verify",
     "write_card",
 ]

@@ -59,8 +59,7 @@ class Home(NamedTuple):
 
 def open_files(root: Path, columns: Columns) -> dict[str, Pictures]:
     """The splits of a folder or a tar file."""
-    with reading_errors(str(root)):
-        found = _archived(root) if root.is_file() else _on_disk(root)
+    found = found_in(root)
     if not found.pictures:
         raise DataError(f"{root}: no pictures found; expected a folder for each class with pictures in it{_why(found)}")
     homes, aside = _homes(root, found, columns.group_by)
@@ -179,6 +178,12 @@ def _check(root: Path, homes: dict[PurePosixPath, Home]) -> None:
 
 
 # What is there.
+
+
+def found_in(root: Path) -> Found:
+    """The files of a folder or a tar file, whatever its folders mean."""
+    with reading_errors(str(root)):
+        return _archived(root) if root.is_file() else _on_disk(root)
 
 
 def _on_disk(root: Path) -> Found:

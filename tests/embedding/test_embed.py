@@ -1,0 +1,432 @@
+"""Vectors are the peer's, the store is what others read, and running again brings it up to date."""
+
+import errno
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pandas
+import polars
+import pytest
+import timm
+import tiny
+import torch
+from conftest import Result
+from datasets import load_dataset
+from embedding.conftest import COUNT, contents, picture
+from PIL import Image
+from safetensors.torch import save_file
+from timm.data import create_transform, resolve_data_config
+
+import vitzoo
+from vitzoo import Store, ViT, create, embed
+from vitzoo.embedding import writing
+from vitzoo.embedding.features import OF_TOKENS, Features
+from vitzoo.errors import DataError, SpecError
+
+PLAIN = {
+    "layout": "timm",
+    "num_heads": 3,
+    "norm_eps": 1e-6,
+    "act": "gelu",
+    "pool": "cls",
+    "block": "pre_norm",
+    "rope": None,
+}
+"""What no tensor shows of timm's VisionTransformer."""
+FEW: dict[str, Any] = {"batch_size": 3, "rows_per_file": 4, "num_workers": 0}
+
+
+def vectors(store: Store) -> dict[str, np.ndarray[Any, Any]]:
+    """By key."""
+    return {
+        key: vector
+        for block in store.blocks()
+        for key, vector in zip(block.table["key"].to_pylist(), block.vectors, strict=True)
+    }
+
+
+# --- what a vector is
+
+
+PEERS: dict[str, Callable[[Any, torch.Tensor], torch.Tensor]] = {
+    "pooled": lambda peer, x: peer.forward_head(peer.forward_features(x), pre_logits=True),
+    "cls": lambda peer, x: peer.forward_features(x)[:, 0],
+    "mean": lambda peer, x: peer.forward_features(x)[:, 1:].mean(1),
+    "cls_mean": lambda peer, x: torch.cat([peer.forward_features(x)[:, 0], peer.forward_features(x)[:, 1:].mean(1)], 1),
+    "patches": lambda peer, x: peer.forward_features(x)[:, 1:].flatten(1),
+}
+
+
+@pytest.mark.parametrize("features", PEERS)
+@pytest.mark.parametrize("size", [32, (48, 32)])
+def test_vectors_are_timms(tmp_path: Path, pictures: Path, features: str, size: int | tuple[int, int]) -> None:
+    peer = tiny.randomise(timm.models.vision_transformer.VisionTransformer(**tiny.timm_arguments(img_size=size)))
+    save_file(peer.state_dict(), tmp_path / "peer.safetensors")
+    model = create(
+        tmp_path / "peer.safetensors",
+        **PLAIN,
+        source_img_size=size,
+    )
+    store = embed(model, pictures, tmp_path / "out", features=features, **FEW).store
+    transform = create_transform(**resolve_data_config({}, model=model), is_training=False)
+    found = vectors(store)
+    assert len(found) == COUNT
+    for key, vector in found.items():
+        x = transform(Image.open(pictures / key).convert("RGB"))[None]
+        with torch.inference_mode():
+            expected = PEERS[features](peer, x)[0].numpy()
+        assert vector.shape == expected.shape
+        assert np.abs(vector - expected).max() <= 1e-5 * np.abs(expected).max()
+
+
+def test_vectors_of_blocks_are_timms(tmp_path: Path, pictures: Path) -> None:
+    peer = tiny.randomise(timm.models.vision_transformer.VisionTransformer(**tiny.timm_arguments()))
+    save_file(peer.state_dict(), tmp_path / "peer.safetensors")
+    model = create(tmp_path / "peer.safetensors", **PLAIN)
+    store = embed(model, pictures, tmp_path / "out", features="cls", blocks=[-1, 0], **FEW).store
+    x = vitzoo.preprocess(model)(pictures / "a" / "0.png")[None]
+    with torch.inference_mode():
+        layers = peer.get_intermediate_layers(x, [0, 1], return_prefix_tokens=True, norm=True)
+    expected = torch.cat([prefix[:, 0] for _, prefix in layers], 1)[0].numpy()
+    np.testing.assert_allclose(vectors(store)["a/0.png"], expected, atol=1e-5)
+    assert (store.recipe.blocks, store.recipe.shape) == ((0, 1), (48,))
+
+
+def test_all_features_have_a_test() -> None:
+    assert {*PEERS, "projection"} == set(Features)
+    assert set(OF_TOKENS) <= set(PEERS)
+
+
+def test_a_projection_is_the_models_output(tmp_path: Path, pictures: Path) -> None:
+    model = tiny.randomise(create(tiny.spec(num_classes=0, head="projection", out_dim=7)))
+    found = vectors(embed(model, pictures, tmp_path / "out", normalize=True, dtype="float16", **FEW).store)
+    with torch.inference_mode():
+        expected = model(vitzoo.preprocess(model)(pictures / "b" / "1.png")[None])[0]
+    expected = (expected / expected.norm()).numpy().astype(np.float16)
+    assert found["b/1.png"].dtype == np.float16
+    np.testing.assert_allclose(found["b/1.png"], expected, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("spec", "options", "message", "remedy"),
+    [
+        ({}, {"features": "projection"}, "no projection; give features='pooled'", {"features": "pooled"}),
+        (
+            {"class_token": False, "pool": "avg", "pos_prefix": "none"},
+            {"features": "cls"},
+            "no class token; give features='pooled'",
+            {"features": "pooled"},
+        ),
+        ({}, {"blocks": [0]}, "with blocks give cls, mean, cls_mean, patches", {"blocks": [0], "features": "mean"}),
+        ({}, {"blocks": [7], "features": "cls"}, "blocks 0 to 1", {"blocks": [1], "features": "cls"}),
+        ({}, {"features": "tokens"}, "there are pooled, projection, cls", {"features": "cls"}),
+        ({}, {"dtype": "bfloat16"}, "float32 or float16", {"dtype": "float16"}),
+    ],
+)
+def test_wrong_features_and_what_to_do(
+    tmp_path: Path, pictures: Path, spec: Any, options: Any, message: str, remedy: Any
+) -> None:
+    model = create(tiny.spec(**spec))
+    with pytest.raises(SpecError, match=message):
+        embed(model, pictures, tmp_path / "out", **FEW, **options)
+    assert not (tmp_path / "out").exists()
+    assert len(embed(model, pictures, tmp_path / "out", **FEW, **remedy).store) == COUNT
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 7])
+def test_the_bits_of_a_vector_hang_on_no_other_picture(
+    tmp_path: Path, vit: ViT, pictures: Path, batch_size: int
+) -> None:
+    options = {**FEW, "batch_size": batch_size, "deterministic": True}
+    alone = vectors(embed(vit, [pictures / "a" / "4.png"], tmp_path / "alone", **options).store)
+    among = vectors(embed(vit, pictures, tmp_path / "among", **options).store)
+    assert np.array_equal(alone[str(pictures / "a" / "4.png")], among["a/4.png"])
+
+
+# --- what others read
+
+
+def test_others_read_the_files(tmp_path: Path, vit: ViT, pictures: Path) -> None:
+    (pictures / "a" / "damaged.png").write_bytes(b"\x89PNG\r\n\x1a\nno")
+    store = embed(vit, pictures, tmp_path / "out", **FEW).store
+    expected = vectors(store)
+    assert len(expected) == len(store) == COUNT
+    folder = tmp_path / "out"
+    frames = {
+        "pandas": pandas.read_parquet(folder),
+        "polars": polars.read_parquet(f"{folder}/part-*.parquet").to_pandas(),
+        "duckdb": duckdb.sql(f"select * from '{folder}/part-*.parquet'").df(),
+        "datasets": load_dataset("parquet", data_files=f"{folder}/part-*.parquet", cache_dir=str(tmp_path / "c"))[
+            "train"
+        ].to_pandas(),
+    }
+    for name, frame in frames.items():
+        assert len(frame) == COUNT, name
+        for key, vector in zip(frame["key"], frame["vector"], strict=True):
+            assert np.array_equal(np.asarray(vector, np.float32), expected[key]), name
+
+
+def test_the_footer_says_how_the_vectors_were_made(tmp_path: Path, vit: ViT, pictures: Path) -> None:
+    import pyarrow.parquet as pq
+
+    store = embed(vit, pictures, tmp_path / "out", normalize=True, **FEW).store
+    assert len(store.parts) == 3
+    for part in store.parts:
+        said = json.loads(pq.read_schema(tmp_path / "out" / part.file).metadata[b"vitzoo"])
+        assert said["about"]["preprocessing"]["mean"] == list(vit.preprocessing.mean)
+        assert (said["features"], said["normalize"], said["weights"]) == ("pooled", True, store.recipe.weights)
+
+
+# --- running it again
+
+
+def test_new_gone_changed_and_damaged_pictures(tmp_path: Path, vit: ViT, pictures: Path) -> None:
+    first = embed(vit, pictures, tmp_path / "out", **FEW)
+    assert first[1:] == (COUNT, 0, 0, (), 0)
+    before = vectors(first.store)
+    assert embed(vit, pictures, tmp_path / "out", **FEW)[1:4] == (0, COUNT, 0)
+
+    (pictures / "a" / "0.png").unlink()
+    picture(pictures / "b" / "1.png", 99)
+    (pictures / "a" / "2.png").write_bytes(b"\x89PNG\r\n\x1a\nno")
+    picture(pictures / "b" / "new.png", 100)
+    second = embed(vit, pictures, tmp_path / "out", **FEW)
+    assert second[1:4] == (3, COUNT - 3, 1)
+    ((damaged, reason),) = second.unread
+    assert (damaged.key, damaged.sha256 is not None) == ("a/2.png", True)
+    assert "a/2.png" in reason
+    after = vectors(second.store)
+    assert after.keys() == before.keys() - {"a/0.png", "a/2.png"} | {"b/new.png"}
+    assert [key for key in after.keys() & before.keys() if not np.array_equal(after[key], before[key])] == ["b/1.png"]
+    marked = pandas.read_parquet(tmp_path / "out")
+    assert list(marked[marked["removed"]]["key"]) == ["a/0.png"]
+
+    assert embed(vit, pictures, tmp_path / "out", **FEW)[1:4] == (0, COUNT, 0)  # the damaged one is as it was
+    picture(pictures / "a" / "0.png", 0)
+    picture(pictures / "a" / "2.png", 2)
+    third = embed(vit, pictures, tmp_path / "out", **FEW)
+    assert (third[1:4], third.unread) == ((2, COUNT - 1, 0), ())
+    again = vectors(third.store)
+    np.testing.assert_allclose(again["a/0.png"], before["a/0.png"], atol=1e-6)
+    assert len(again) == COUNT + 1
+    third.store.verify()
+
+
+def test_two_sources_in_one_store(tmp_path: Path, vit: ViT, pictures: Path) -> None:
+    embed(vit, pictures / "a", tmp_path / "out", **FEW)
+    store = embed(vit, pictures / "b", tmp_path / "out", **FEW).store
+    assert len(store) == COUNT
+    assert len({row.source for block in store.blocks() for row in map(block.row, range(len(block.vectors)))}) == 2
+
+
+def test_vectors_of_another_model_are_refused(tmp_path: Path, vit: ViT, pictures: Path) -> None:
+    before = contents(embed(vit, pictures, tmp_path / "out", **FEW).store.folder)
+    other = tiny.randomise(create(tiny.spec()), seed=5)
+    with pytest.raises(SpecError, match=r"another kind .*weights sha256:\w+, not sha256:\w+"):
+        embed(other, pictures, tmp_path / "out", **FEW)
+    for options, message in (
+        ({"normalize": True}, "normalize True, not False"),
+        ({"features": "mean"}, "features mean, not pooled"),
+        ({"deterministic": True}, "batch_size 3, not None"),
+    ):
+        with pytest.raises(SpecError, match=message):
+            embed(vit, pictures, tmp_path / "out", **FEW, **options)
+    assert contents(tmp_path / "out") == before
+
+
+def test_a_folder_of_other_things_is_left_alone(tmp_path: Path, vit: ViT, pictures: Path) -> None:
+    with pytest.raises(DataError, match=r"holds other files, such as [ab]; name a new folder"):
+        embed(vit, pictures, pictures, **FEW)
+
+
+def test_a_vector_that_the_kept_type_does_not_hold(tmp_path: Path, pictures: Path) -> None:
+    model = create(tiny.spec())
+    torch.nn.init.constant_(model.norm.weight, 1e6)
+    found = embed(model, pictures, tmp_path / "out", dtype="float16", features="cls", **FEW)
+    assert len(found.store) == 0
+    assert all("numbers that float16 does not hold" in reason for _, reason in found.unread)
+
+
+def test_files_in_a_tar_and_in_a_list(tmp_path: Path, vit: ViT, pictures: Path) -> None:
+    import tarfile
+
+    with tarfile.open(tmp_path / "all.tar", "w") as archive:
+        archive.add(pictures, "in")
+    expected = vectors(embed(vit, pictures, tmp_path / "folder", **FEW).store)
+    packed = embed(vit, tmp_path / "all.tar", tmp_path / "packed", **FEW).store
+    found = {key.removeprefix("in/"): vector for key, vector in vectors(packed).items()}
+    assert found.keys() == expected.keys()
+    assert all(np.allclose(found[key], expected[key], atol=1e-6) for key in found)
+    row = next(packed.blocks()).row(0)
+    assert row.path is not None
+    assert row.size is not None
+    with Path(row.path).open("rb") as file:
+        file.seek(row.offset or 0)
+        assert file.read(row.size) == (pictures / row.key.removeprefix("in/")).read_bytes()
+    listed = embed(vit, [pictures / "a/0.png", tmp_path / "none.png"], tmp_path / "listed", **FEW)
+    assert len(listed.store) == 1
+    assert "none.png" in listed.unread[0][1]
+
+
+# --- killed at each step
+
+
+def crash(step: int, work: Callable[[], object]) -> int:
+    """Run it in a process that is killed before its `step`-th renaming; the exit code, negative for a signal."""
+    sys.stdout.flush()
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    count, replace = 0, Path.replace
+
+    def killed(self: Path, target: Any) -> Path:
+        nonlocal count
+        count += 1
+        if count == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return replace(self, target)
+
+    Path.replace = killed  # type: ignore[method-assign]
+    code = 1
+    try:
+        work()
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def test_killed_at_any_step_it_ends_with_the_bytes_of_an_unbroken_run(tmp_path: Path, vit: ViT, pictures: Path) -> None:
+    (pictures / "a" / "damaged.png").write_bytes(b"\x89PNG\r\n\x1a\nno")
+    options = {**FEW, "deterministic": True}
+    whole = contents(embed(vit, pictures, tmp_path / "whole", **options).store.folder)
+    for step in range(1, 100):
+        folder = tmp_path / str(step)
+        code = crash(step, lambda folder=folder: embed(vit, pictures, folder, **options))  # type: ignore[misc]
+        if (folder / "_vitzoo.json").exists():
+            Store(folder).verify()
+        assert contents(embed(vit, pictures, folder, **options).store.folder) == whole
+        if code == 0:
+            break
+        assert code == -signal.SIGKILL
+    assert step > 7  # renamings of an unbroken run: three files, what cannot be read, and a manifest for each
+
+
+def test_a_manifest_that_comes_before_its_files_is_noticed(
+    tmp_path: Path, vit: ViT, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control: with the order turned round, some step leaves a store that is not whole."""
+    write = writing.Writer._write
+
+    def early(self: writing.Writer, stem: str, table: Any) -> Any:
+        part = write(self, stem, table)
+        path = self.folder / part.file
+        path.rename(path.with_suffix(".later"))
+        late.append((self.folder, part.file))
+        return part
+
+    late: list[tuple[Path, str]] = []
+    publish = writing.Writer._publish
+
+    def then(self: writing.Writer, manifest: Any) -> None:
+        publish(self, manifest)
+        while late:
+            folder, name = late.pop()
+            (folder / name).with_suffix(".later").replace(folder / name)
+
+    monkeypatch.setattr(writing.Writer, "_write", early)
+    monkeypatch.setattr(writing.Writer, "_publish", then)
+    broken = 0
+    for step in range(1, 8):
+        folder = tmp_path / str(step)
+        crash(step, lambda folder=folder: embed(vit, pictures, folder, **FEW))  # type: ignore[misc]
+        try:
+            Store(folder).verify()
+        except DataError:
+            broken += 1
+    assert broken > 1  # one is killed before there is any manifest
+
+
+def test_a_full_disk(tmp_path: Path, vit: ViT, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pyarrow.parquet as pq
+
+    write, calls = pq.write_table, 0
+
+    def full(*given: Any, **options: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(*given, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pq, "write_table", full)
+        with pytest.raises(DataError, match=r"No space left on device; make room and run it again"):
+            embed(vit, pictures, tmp_path / "out", **FEW)
+    assert len(Store(tmp_path / "out")) == 4
+    assert not list((tmp_path / "out").glob(".*"))
+    assert embed(vit, pictures, tmp_path / "out", **FEW)[1:3] == (COUNT - 4, 4)
+
+
+def test_one_of_two_writers_wins(tmp_path: Path, vit: ViT, pictures: Path) -> None:
+    store = embed(vit, pictures, tmp_path / "out", **FEW).store
+    with (
+        writing.writing(store.folder, store.recipe),
+        pytest.raises(DataError, match="another process writes vectors into it"),
+    ):
+        embed(vit, pictures, tmp_path / "out", **FEW)
+    assert embed(vit, pictures, tmp_path / "out", **FEW).kept == COUNT
+
+
+# --- stores that are not whole
+
+
+def test_damaged_stores(tmp_path: Path, vit: ViT, pictures: Path) -> None:
+    with pytest.raises(DataError, match="no store of vectors; make one: vitzoo embed MODEL PICTURES"):
+        Store(tmp_path / "none")
+    store = embed(vit, pictures, tmp_path / "out", **FEW).store
+    file = store.folder / store.parts[1].file
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-9] + b"x" + whole[-8:])
+    with pytest.raises(DataError, match="expected sha256"):
+        store.verify()
+    file.write_bytes(whole[:100])
+    with pytest.raises(DataError, match="cannot be read"):
+        vectors(store)
+    file.unlink()
+    with pytest.raises(DataError, match="a file of the store is missing"):
+        vectors(store)
+    manifest = store.folder / "_vitzoo.json"
+    for text in ("", "[]", "{}", manifest.read_text().replace('"format": 1', '"format": 9'), '{"a":' * 5000):
+        manifest.write_text(text)
+        with pytest.raises(DataError, match=r"_vitzoo.json: cannot be read"):
+            Store(store.folder)
+
+
+# --- the command
+
+
+def test_the_command(tmp_path: Path, pictures: Path, run: Callable[..., Result]) -> None:
+    (pictures / "a" / "damaged.png").write_bytes(b"\x89PNG\r\n\x1a\nno")
+    (pictures / "a" / "notes.txt").write_text("no picture")
+    words = ("embed", "vit_nano4.cifar10", pictures, tmp_path / "out", "--num-workers", 0)
+    done = run(*words)
+    assert done.code == 0
+    assert f"{COUNT} vectors of 128 numbers (pooled of vit_nano4.cifar10)" in done.out
+    assert "no vector: 'a/damaged.png'" in done.out
+    assert "notes.txt" in done.err
+    again = json.loads(run(*words, "--json").out)
+    assert (again["computed"], again["kept"], again["left_out"]) == (0, COUNT + 1, 1)
+    listed = "\n".join(str(path) for path in sorted(pictures.rglob("*.png")))
+    done = run("embed", "vit_nano4.cifar10", "-", tmp_path / "listed", "--num-workers", 0, stdin=listed)
+    assert f"{COUNT} vectors" in done.out
+    wrong = run("embed", "vit_nano4.cifar10", pictures, tmp_path / "x", "--features", "projection")
+    assert (wrong.code, "give --features pooled" in wrong.err) == (2, True)
+    wrong = run("embed", "vit_nano4.cifar10", pictures, tmp_path / "x", "--blocks", "last")
+    assert (wrong.code, "--blocks takes numbers with commas" in wrong.err) == (2, True)

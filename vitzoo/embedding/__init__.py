@@ -1,0 +1,1 @@
+"""Vectors of pictures at scale, the folder that they are kept in, and what is found by them."""

@@ -1,0 +1,104 @@
+"""How vectors were made: what has to be the same for two vectors to be compared."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from typing import Any, NamedTuple
+
+import torch
+
+from vitzoo.embedding.features import Extractor
+from vitzoo.publish.dialect import ViT
+from vitzoo.spec import About, Size, ViTSpec
+from vitzoo.spec.base import Frozen
+from vitzoo.version import __version__
+
+DTYPES = ("float32", "float16")
+"""Of the numbers that are kept; Parquet has no bfloat16."""
+
+
+class Recipe(Frozen):
+    """How the vectors of a store were made; it stands in the footer of every file of it."""
+
+    model: str
+    """What `vitzoo.create` takes."""
+    weights: str
+    """The sha256 of the tensors, under vitzoo's own names."""
+    features: str
+    blocks: tuple[int, ...] = ()
+    shape: tuple[int, ...]
+    """Of one vector before it is laid flat: (length,), or (rows, columns, length) of patches."""
+    img_size: Size
+    """(height, width) that pictures are prepared at."""
+    normalize: bool = False
+    dtype: str = "float32"
+    """Of the numbers that are kept."""
+    model_dtype: str = "float32"
+    """That the model computes with."""
+    batch_size: int | None = None
+    """Pictures in each forward pass, where it is the same for all of them; then a vector's bits hang on no other."""
+    spec: ViTSpec
+    about: About
+    versions: Mapping[str, str] = {}
+
+    @property
+    def length(self) -> int:
+        """Numbers of a vector."""
+        return torch.Size(self.shape).numel()
+
+    def differences(self, other: "Recipe") -> list[str]:
+        """What makes vectors of the two no vectors of one kind, in words: field, here, there."""
+        mine, theirs = _compared(self), _compared(other)
+        return [f"{name} {mine[name]}, not {theirs[name]}" for name in mine if mine[name] != theirs[name]]
+
+
+class Made(NamedTuple):
+    """How vectors are asked for, beside the model and its features."""
+
+    normalize: bool = False
+    dtype: str = "float32"
+    batch_size: int | None = None
+
+
+def recipe_of(vit: ViT, model: str, extractor: Extractor, made: Made) -> Recipe:
+    """The recipe of a model's vectors. A picture of zeros goes through the model once, to see their shape."""
+    like = next(vit.parameters())
+    size = vit.preprocessing.img_size or vit.spec.img_size
+    with torch.inference_mode():
+        found = extractor.function(torch.zeros(1, vit.spec.in_chans, *size, device=like.device, dtype=like.dtype))
+    return Recipe(
+        model=model,
+        weights=digest_of(vit),
+        features=extractor.name.value,
+        blocks=extractor.blocks,
+        shape=tuple(found.shape[1:]),
+        img_size=size,
+        model_dtype=str(like.dtype).removeprefix("torch."),
+        spec=vit.spec,
+        about=vit.about,
+        versions={"vitzoo": __version__, **{name: version(name) for name in ("torch", "pillow", "numpy", "pyarrow")}},
+        **made._asdict(),
+    )
+
+
+def digest_of(vit: ViT) -> str:
+    """The sha256 of a model's tensors with their names, shapes and types, in whatever file they came."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(vit.state_dict().items()):
+        whole = tensor.detach().cpu().contiguous()
+        digest.update(f"{name} {whole.dtype} {list(whole.shape)}\n".encode())
+        digest.update(whole.flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _compared(recipe: Recipe) -> dict[str, Any]:
+    """What a number of a vector hangs on. Versions and names of the model do not count: its tensors do."""
+    found = {name: getattr(recipe, name) for name in Recipe.model_fields if name not in ("model", "about", "versions")}
+    architecture = {f"architecture's {name}": value for name, value in found.pop("spec")}
+    prepared = {f"preprocessing's {name}": value for name, value in recipe.about.preprocessing}
+    return dict(_short(found | architecture | prepared))
+
+
+def _short(fields: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in fields.items():
+        yield name, f"sha256:{value[:16]}" if name == "weights" else value

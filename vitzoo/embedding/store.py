@@ -1,0 +1,210 @@
+"""A folder of vectors: Parquet files that anything reads, and a manifest that says which of them count.
+
+    vectors/
+      part-00000-<digest>.parquet     a row for each picture: where it is, the digest of its bytes, its vector
+      _unread-<digest>.parquet        a row for each picture that has no vector, with the reason
+      _vitzoo.json                    the manifest: how the vectors were made, and the files that count
+
+Names that begin with `_` are passed over by what reads a folder of Parquet. A file is written whole before the manifest
+names it, and both are on the disk before the next is begun: whoever is killed leaves a store that is whole.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pydantic import Field, PositiveInt
+
+from vitzoo.embedding.recipe import Recipe
+from vitzoo.errors import DataError, SpecError
+from vitzoo.files.digest import hash_file
+from vitzoo.small_files import read_small
+from vitzoo.spec.base import Frozen
+
+MANIFEST = "_vitzoo.json"
+FORMAT: Literal[1] = 1
+LARGEST_MANIFEST = 1 << 28
+RECIPE = b"vitzoo"
+"""Where a file's footer has the recipe."""
+
+PLACE = (
+    pa.field("key", pa.string(), nullable=False),
+    pa.field("source", pa.string(), nullable=False),
+    pa.field("path", pa.string()),
+    pa.field("offset", pa.int64()),
+    pa.field("size", pa.int64()),
+    pa.field("sha256", pa.string()),
+)
+"""Name in its source; the source; the file with its bytes, which of them; their digest. Nulls: it is in no file."""
+UNREAD = pa.schema([*PLACE, pa.field("reason", pa.string(), nullable=False)])
+
+
+class Row(NamedTuple):
+    """A picture of a store."""
+
+    key: str
+    source: str
+    path: str | None
+    offset: int | None
+    size: int | None
+    sha256: str | None
+
+
+class Part(Frozen):
+    """A file that counts."""
+
+    file: Annotated[str, Field(pattern=r"^[\w-]+\.parquet$")]
+    rows: PositiveInt
+    sha256: str
+
+
+class Manifest(Frozen):
+    """How the vectors were made, and the files that count."""
+
+    format: Literal[1] = FORMAT
+    recipe: Recipe
+    parts: tuple[Part, ...] = ()
+    unread: Part | None = None
+
+
+class Block(NamedTuple):
+    """Vectors of some pictures, none of which was removed."""
+
+    table: pa.Table
+    """Their rows without the vectors."""
+    vectors: npt.NDArray[Any]
+    """(rows, length), as they are kept."""
+
+    def row(self, i: int) -> Row:
+        """The i-th picture."""
+        return Row(*(self.table[name][i].as_py() for name in Row._fields))
+
+
+def schema_of(recipe: Recipe) -> pa.Schema:
+    """The columns of a store's files, with the recipe in their footer."""
+    kind = pa.list_(pa.from_numpy_dtype(recipe.dtype), recipe.length)
+    removed, vector = pa.field("removed", pa.bool_(), nullable=False), pa.field("vector", kind, nullable=False)
+    return pa.schema([*PLACE, removed, vector], metadata={RECIPE: recipe.model_dump_json().encode()})
+
+
+class Store:
+    """A folder of vectors, as it was when it was opened.
+
+    Raises:
+        DataError: there is no store, or its manifest cannot be read.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = Path(folder)
+        found = manifest_of(self.folder)
+        self.recipe, self.parts, self.unread = found.recipe, found.parts, found.unread
+
+    def __len__(self) -> int:
+        """Pictures that have a vector and were not removed."""
+        return sum(len(table) - sum(table["removed"].to_pylist()) for table in self._tables(["removed"]))
+
+    def blocks(self) -> Iterator[Block]:
+        """All vectors, file by file: no more than those of one file are in memory.
+
+        Raises:
+            DataError: a file is missing or damaged.
+        """
+        for table in self._tables():
+            kept = table.filter(pc.invert(table["removed"]))
+            if len(kept):
+                yield Block(kept.drop_columns(["vector", "removed"]), flat(kept["vector"], self.recipe.length))
+
+    def unread_rows(self) -> list[tuple[Row, str]]:
+        """The pictures that have no vector, each with the reason."""
+        if self.unread is None:
+            return []
+        found = self.read(self.unread).to_pylist()
+        return [(Row(**{name: one[name] for name in Row._fields}), one["reason"]) for one in found]
+
+    def verify(self) -> None:
+        """Read every file whole.
+
+        Raises:
+            DataError: one is missing, or its bytes are others than those that were written.
+        """
+        for part in filter(None, (*self.parts, self.unread)):
+            path = self.folder / part.file
+            if not path.is_file():
+                raise DataError(self._missing(path))
+            if (found := hash_file(path)) != part.sha256:
+                raise DataError(f"{path}: expected sha256 {part.sha256}, found {found}; {self._again}")
+
+    def read(self, part: Part, columns: Sequence[str] | None = None) -> pa.Table:
+        """One file.
+
+        Raises:
+            DataError: it is missing or damaged.
+        """
+        path = self.folder / part.file
+        try:
+            table = pq.read_table(path, columns=None if columns is None else list(columns), partitioning=None)
+        except FileNotFoundError:
+            raise DataError(self._missing(path)) from None
+        except (OSError, pa.ArrowException) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise DataError(f"{path}: cannot be read: {reason}; {self._again}") from None
+        if len(table) != part.rows:
+            raise DataError(f"{path}: expected {part.rows} rows, found {len(table)}; {self._again}")
+        return table
+
+    def _tables(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        for part in self.parts:
+            yield self.read(part, columns)
+
+    def _missing(self, path: Path) -> str:
+        return f"{path}: a file of the store is missing; put it back, or {self._again}"
+
+    @cached_property
+    def _again(self) -> str:
+        return f"remove {self.folder / MANIFEST} and embed the pictures anew"
+
+
+def flat(column: pa.ChunkedArray, length: int) -> npt.NDArray[Any]:
+    """A column of vectors -> (rows, length)."""
+    found = column.combine_chunks()
+    whole = found.chunk(0) if isinstance(found, pa.ChunkedArray) else found
+    return np.asarray(whole.flatten()).reshape(-1, length)
+
+
+def manifest_of(folder: Path) -> Manifest:
+    """The manifest of a store.
+
+    Raises:
+        DataError: there is none, or it cannot be read.
+    """
+    path = folder / MANIFEST
+    try:
+        return Manifest.parse(json.loads(read_small(path, LARGEST_MANIFEST)), "manifest")
+    except FileNotFoundError:
+        raise DataError(
+            f"{folder}: there is no store of vectors; make one: vitzoo embed MODEL PICTURES {folder}"
+        ) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path}: cannot be read: {str(error)[:300]}; put back a copy") from None
+
+
+def check_same(store: Store, recipe: Recipe) -> None:
+    """Refuse to put vectors of two kinds into one store.
+
+    Raises:
+        SpecError: what differs.
+    """
+    if wrong := recipe.differences(store.recipe):
+        more = f"; and {len(wrong) - 4} more" if len(wrong) > 4 else ""
+        raise SpecError(
+            f"{store.folder} holds vectors of another kind (model {store.recipe.model}; here {recipe.model}): "
+            f"{'; '.join(wrong[:4])}{more}. Name another folder, or make them as they were made"
+        )

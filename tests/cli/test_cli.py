@@ -40,13 +40,16 @@ def test_one_bad_picture_does_not_stop_the_others(run, tmp_path: Path) -> None:
     (tmp_path / "c.jpg").write_bytes(whole.getvalue()[: len(whole.getvalue()) // 2])
     (tmp_path / "sub").mkdir()
     Image.open(CAT).convert("L").save(tmp_path / "sub" / "d.jpg")
-    (tmp_path / "notes.txt").write_text("not looked at")
+    (tmp_path / "notes.txt").write_text("no picture")
     result = run("classify", tmp_path, "-b", "2", "--json")
     document = json.loads(result.out)
     assert result.code == 1
     assert [Path(r["file"]).name for r in document["results"]] == ["a.png", "d.jpg"]
     assert [Path(e["file"]).name for e in document["errors"]] == ["b.jpg", "c.jpg"]
-    assert len(result.err.strip().splitlines()) == 2
+    (note,) = document["notes"]
+    assert note.startswith("1 file left out: 1 no picture but a text file (")
+    assert note.endswith("/notes.txt)")
+    assert len(result.err.strip().splitlines()) == 3
 
 
 def test_the_same_file_twice_is_answered_twice(run) -> None:

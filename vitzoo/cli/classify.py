@@ -2,21 +2,37 @@
 
 import csv
 import json
+import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Protocol
 
 import typer
 
-from vitzoo.cli.options import AsJson, Device, ImgSize, Labels, ModelOption, class_names, size, usable_device
-from vitzoo.errors import ImageError, SpecError, public
+from vitzoo.cli.options import (
+    AsJson,
+    Black,
+    Device,
+    ImgSize,
+    Labels,
+    ModelOption,
+    NumWorkersOrNone,
+    White,
+    class_names,
+    size,
+    usable_device,
+    with_range,
+)
+from vitzoo.errors import SpecError, public
 
 if TYPE_CHECKING:
+    from vitzoo.cli.files import Files
+    from vitzoo.data.stream import Batch, Flow
     from vitzoo.publish.dialect import ViT
 
 DEFAULT_MODEL = "vit_nano4.cifar10"
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".jp2"}
 
 
 class Guess(NamedTuple):
@@ -27,66 +43,131 @@ class Guess(NamedTuple):
     probability: float
 
 
+class Failure(NamedTuple):
+    """A picture that could not be classified."""
+
+    file: str
+    error: str
+
+
 def classify(
     pictures: Annotated[list[str], typer.Argument(help="files, folders (read recursively), or - for paths on stdin")],
     model: ModelOption = DEFAULT_MODEL,
     top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="classes per picture")] = 5,
     batch_size: Annotated[int, typer.Option("--batch-size", "-b", min=1, help="pictures per forward pass")] = 16,
     img_size: ImgSize = None,
+    white: White = None,
+    black: Black = None,
     labels: Labels = None,
     device: Device = "cpu",
+    num_workers: NumWorkersOrNone = None,
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="a CSV row per class")] = False,
 ) -> None:
-    """Name what is in pictures; one that cannot be read is reported, the others are classified (exit code 1)."""
+    """Name what is in pictures, as they come; one that cannot be read is reported (exit code 1)."""
     if as_json and as_csv:
         raise SpecError("--json and --csv exclude each other; give one of them")
-    files = list(find_pictures(pictures))
+    from vitzoo.cli.files import Files
+    from vitzoo.data.saying import left_out, say, summed
+    from vitzoo.data.stream import Flow
+
+    flow = Flow(batch_size)
+    files = Files(pictures, flow.idle)
+    files.check()
     vit = _create(model, size(img_size), device)
+    with_range(vit, white, black)
     names = _labels(vit, labels)
+    workers = _workers(pictures, batch_size) if num_workers is None else num_workers
 
-    results: list[tuple[Path, list[Guess]]] = []
-    errors: list[tuple[Path, str]] = []
-    for file, outcome in _run(vit, files, names, min(top_k, len(names)), batch_size):
-        if isinstance(outcome, str):
-            errors.append((file, outcome))
-            print(f"vitzoo: {outcome}", file=sys.stderr)
-        else:
-            results.append((file, outcome))
-            if not (as_json or as_csv):
-                _print(file, outcome)
-    if as_json:
-        document = {
-            "model": public(model),
-            "results": [{"file": str(f), "classes": [g._asdict() for g in guesses]} for f, guesses in results],
-            "errors": [{"file": str(f), "error": text} for f, text in errors],
-        }
-        print(json.dumps(document, indent=2))
-    if as_csv:
-        writer = csv.writer(sys.stdout)
-        writer.writerow(["file", "rank", *Guess._fields])
-        for file, guesses in results:
-            writer.writerows([file, rank, *guess] for rank, guess in enumerate(guesses, 1))
-    if errors:
-        raise typer.Exit(1 if results else 2)
+    answer: Answer = Json(public(model)) if as_json else Csv() if as_csv else Text()
+    apart, notes, failures, count = _apart(as_json or as_csv), [], list[Failure](), 0
+    for batch, guesses in _run(vit, flow, files, names, min(top_k, len(names)), workers):
+        for file, outcome in guesses:
+            if isinstance(outcome, str):
+                failures.append(Failure(file, outcome))
+                if apart:
+                    print(f"vitzoo: {outcome}", file=sys.stderr, flush=True)
+            else:
+                count += 1
+                answer.add(file, outcome)
+        sys.stdout.flush()
+        notes += batch.notes
+    said = [left_out(files.left_out)] if files.left_out else []
+    said += [str(remark) for remark in summed(notes)]
+    answer.end(failures, said)
+    for line in said if apart else ():
+        say(f"reading: {line}")
+    if failures:
+        raise typer.Exit(1 if count else 2)
 
 
-def find_pictures(arguments: Iterable[str]) -> Iterator[Path]:
-    """Files as they are named, folders' pictures in order; an ImageError for what is not there."""
-    for argument in arguments:
-        if argument == "-":
-            yield from find_pictures(line.rstrip("\n") for line in sys.stdin if line.strip())
-            continue
-        path = Path(argument)
-        if path.is_dir():
-            found = sorted(f for f in path.rglob("*") if f.suffix.lower() in SUFFIXES and f.is_file())
-            if not found:
-                raise ImageError(f"no pictures in the folder {path}; looked for {', '.join(sorted(SUFFIXES))}")
-            yield from found
-        elif path.exists():
-            yield path
-        else:
-            raise ImageError(f"no such file or folder: {path}")
+# What is written, as it is known.
+
+
+class Answer(Protocol):
+    """A form of the answer."""
+
+    def add(self, file: str, guesses: list[Guess]) -> None: ...
+
+    def end(self, failures: list[Failure], said: list[str]) -> None: ...
+
+
+class Text:
+    """For people."""
+
+    def add(self, file: str, guesses: list[Guess]) -> None:
+        print(file)
+        for guess in guesses:
+            print(f"  {guess.probability:6.1%}  {guess.label}")
+
+    def end(self, failures: list[Failure], said: list[str]) -> None: ...
+
+
+class Csv:
+    """A row for each class; the head comes with the first."""
+
+    def __init__(self) -> None:
+        self.writer = csv.writer(sys.stdout)
+        self.head = ["file", "rank", *Guess._fields]
+
+    def add(self, file: str, guesses: list[Guess]) -> None:
+        if self.head:
+            self.writer.writerow(self.head)
+            self.head = []
+        self.writer.writerows([file, rank, *guess] for rank, guess in enumerate(guesses, 1))
+
+    def end(self, failures: list[Failure], said: list[str]) -> None:
+        if self.head:
+            self.writer.writerow(self.head)
+
+
+class Json:
+    """One document: a line for each picture as it is known, at the end those that could not be read."""
+
+    def __init__(self, model: str) -> None:
+        self.before = f'{{\n"model": {json.dumps(model)},\n"results": [\n'
+
+    def add(self, file: str, guesses: list[Guess]) -> None:
+        print(self.before, end="")
+        print(json.dumps({"file": file, "classes": [guess._asdict() for guess in guesses]}), end="")
+        self.before = ",\n"
+
+    def end(self, failures: list[Failure], said: list[str]) -> None:
+        print("\n" if self.before == ",\n" else self.before, end="")
+        print('],\n"errors": ' + json.dumps([failure._asdict() for failure in failures], indent=1), end="")
+        print(',\n"notes": ' + json.dumps(said, indent=1) + "\n}")
+
+
+def _apart(document: bool) -> bool:
+    """Whether what is said on stderr does not fall into a document on stdout, which has it, too."""
+    try:
+        same = os.path.samestat(os.fstat(sys.stdout.fileno()), os.fstat(sys.stderr.fileno()))
+    except (OSError, ValueError):
+        return True
+    return not (document and same and not sys.stdout.isatty())
+
+
+# The model.
 
 
 def _create(model: str, img_size: tuple[int, int] | None, device: str) -> "ViT":
@@ -109,37 +190,38 @@ def _labels(vit: "ViT", path: Path | None) -> tuple[str, ...]:
     return names
 
 
+def _workers(pictures: list[str], batch_size: int) -> int:
+    """None for a few pictures: starting them takes longer than they save."""
+    from vitzoo.cli.files import STDIN, Files
+    from vitzoo.data.stream import usable_cores
+
+    if STDIN not in pictures and len(list(islice(Files(pictures), 2 * batch_size))) < 2 * batch_size:
+        return 0
+    return usable_cores()
+
+
 def _run(
-    vit: "ViT", files: list[Path], names: tuple[str, ...], top_k: int, batch_size: int
-) -> Iterator[tuple[Path, list[Guess] | str]]:
+    vit: "ViT", flow: "Flow", files: "Files", names: tuple[str, ...], top_k: int, workers: int
+) -> Iterator[tuple["Batch", list[tuple[str, list[Guess] | str]]]]:
+    """Each batch, and for each of its files the classes or why there are none."""
     import torch
-    from rich.console import Console
-    from rich.progress import track
 
     from vitzoo.images.transform import preprocess
 
-    transform = preprocess(vit)
     device = next(vit.parameters()).device
-    batches = [files[i : i + batch_size] for i in range(0, len(files), batch_size)]
-    for batch in track(batches, "classifying", console=Console(stderr=True), disable=len(batches) < 2, transient=True):
-        outcomes: list[tuple[Path, list[Guess] | str]] = []
-        inputs = []
-        for file in batch:
-            try:
-                inputs.append(transform(file))
-                outcomes.append((file, []))
-            except ImageError as error:
-                outcomes.append((file, str(error)))
-        if inputs:
+    for batch in flow.read(files, preprocess(vit), workers):
+        found: Iterator[list[Guess]] = iter(())
+        if batch.inputs is not None:
             with torch.inference_mode():
-                top = vit(torch.stack(inputs).to(device)).float().softmax(-1).topk(top_k)
-            good = [outcome for _, outcome in outcomes if not isinstance(outcome, str)]
-            for guesses, values, indices in zip(good, top.values.tolist(), top.indices.tolist(), strict=True):
-                guesses += [Guess(names[i], i, p) for i, p in zip(indices, values, strict=True)]
-        yield from outcomes
-
-
-def _print(file: Path, guesses: list[Guess]) -> None:
-    print(file)
-    for guess in guesses:
-        print(f"  {guess.probability:6.1%}  {guess.label}")
+                top = vit(batch.inputs.to(device)).float().softmax(-1).topk(top_k)
+            pairs = zip(top.values.tolist(), top.indices.tolist(), strict=True)
+            found = iter(
+                [[Guess(names[i], i, p) for i, p in zip(indices, values, strict=True)] for values, indices in pairs]
+            )
+        yield (
+            batch,
+            [
+                (path, next(found) if reason is None else reason)
+                for path, reason in zip(batch.paths, batch.reasons, strict=True)
+            ],
+        )

@@ -190,7 +190,7 @@ def _on_disk(root: Path) -> Found:
     """The files of a tree; the digest is of all pictures' names, sizes and times."""
     found = Found({}, [], [], "")
     digest = hashlib.sha256(str(root.resolve()).encode())
-    for folder, below, files in _walk(root):
+    for folder, below, files in walk(root):
         inner = PurePosixPath(folder.relative_to(root).as_posix())
         before = len(found.pictures)
         for file in sorted(files):
@@ -203,7 +203,7 @@ def _on_disk(root: Path) -> Found:
     return found._replace(fingerprint=digest.hexdigest())
 
 
-def _walk(root: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+def walk(root: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
     """`os.walk` through links, in order; a DataError for a link that leads in a circle."""
     places: dict[Path, tuple[int, int]] = {}
     for name, below, files in os.walk(root, followlinks=True):

@@ -22,7 +22,7 @@ class Remark(NamedTuple):
     largest: float | None
 
     def __str__(self) -> str:
-        found = f"{self.pictures:,} picture{'s' if self.pictures > 1 else ''} {self.text} ({_short(self.first)}"
+        found = f"{self.pictures:,} picture{'s' if self.pictures > 1 else ''} {self.text} ({_end(self.first)}"
         if self.largest is None:
             return f"{found})"
         dark = f"; if that is white, give white={self.largest:g}" if self.largest <= DEEP // 2 else ""
@@ -58,7 +58,7 @@ def left_out(skipped: Sequence[Skipped]) -> str:
     for where, reason in skipped:
         reasons.setdefault(_reason(where, reason), []).append(where)
     listed = [
-        f"{len(names):,} {reason} ({_short(names[0])}{', ...' if len(names) > 1 else ''})"
+        f"{len(names):,} {reason} ({_end(names[0])}{', ...' if len(names) > 1 else ''})"
         for reason, names in sorted(reasons.items(), key=lambda one: -len(one[1]))
     ]
     more = "" if len(listed) <= MOST_REASONS else f", and {len(listed) - MOST_REASONS} more reasons"
@@ -94,3 +94,8 @@ def _reason(where: str, reason: str) -> str:
 
 def _short(text: str) -> str:
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
+
+
+def _end(path: str) -> str:
+    """The end of a path says more than its beginning."""
+    return path if len(path) <= LONGEST else f"...{path[3 - LONGEST :]}"

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from vitzoo.errors import ImageError, shown
-from vitzoo.images.channels import dropped, with_channels
+from vitzoo.images.channels import other_channels, with_channels
 from vitzoo.images.load import DAMAGED, LONGEST_REASON, MODES, Read, converted
 from vitzoo.images.ranges import Form, Pixels, to_floats
 
@@ -29,19 +29,22 @@ def load_array(file: IO[bytes], form: Form, name: str) -> Read:
         raise ImageError(f"{name}: expected a whole .npy file, found: {reason}; save it again") from None
     if pixels.ndim not in (2, 3) or 0 in pixels.shape:
         raise ImageError(f"{name}: expected (height, width) or (height, width, channels), found {pixels.shape}")
-    return from_pixels(pixels if pixels.ndim == 3 else pixels[..., None], form, name)
+    pixels = pixels if pixels.ndim == 3 else pixels[..., None]
+    if form.in_chans in MODES and pixels.shape[2] not in MODES:  # nobody says that a fourth is alpha
+        raise other_channels(pixels, form.in_chans, name)
+    return from_pixels(pixels, form, name)
 
 
 def from_pixels(pixels: Pixels, form: Form, name: str) -> Read:
     """(height, width, channels) -> a picture if it has 8 bits and the model one or three channels, else an array."""
-    found, notes = pixels.shape[2], dropped(pixels, form.in_chans)
+    found = pixels.shape[2]
     if pixels.dtype != np.uint8:
-        pixels, more = to_floats(pixels, form, name)
-        return Read(with_channels(pixels, form.in_chans, name), notes + more)
+        pixels, notes = to_floats(pixels, form, name)
+        return Read(with_channels(pixels, form.in_chans, name), notes)
     if form.in_chans in MODES and found in (1, 3, 4):
         picture = Image.fromarray(pixels[..., 0] if found == 1 else pixels[..., :3])
-        return Read(converted(picture, form, name).picture, notes)
-    return Read(with_channels(pixels, form.in_chans, name), notes)
+        return converted(picture, form, name)
+    return Read(with_channels(pixels, form.in_chans, name))
 
 
 def to_pixels(image: Pixels | Tensor) -> Pixels:

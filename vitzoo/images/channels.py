@@ -3,7 +3,7 @@
 import numpy as np
 
 from vitzoo.errors import ImageError
-from vitzoo.images.ranges import Note, Pixels
+from vitzoo.images.ranges import Pixels
 
 LUMINANCE = np.array([[0.299], [0.587], [0.114]], dtype=np.float32)  # of Pillow's mode L (ITU-R 601)
 
@@ -21,12 +21,13 @@ def with_channels(pixels: Pixels, in_chans: int, name: str) -> Pixels:
         return np.broadcast_to(pixels[..., :3], (*pixels.shape[:2], 3))
     if in_chans == 1 and found in (3, 4):
         return pixels[..., :3] @ LUMINANCE
-    raise ImageError(
+    raise other_channels(pixels, in_chans, name)
+
+
+def other_channels(pixels: Pixels, in_chans: int, name: str) -> ImageError:
+    """That an array has other channels than a model takes."""
+    found = pixels.shape[2]
+    return ImageError(
         f"{name}: expected {in_chans} channels, found {found} in {pixels.shape}; "
         f"arrays are (height, width, channels), tensors (channels, height, width); in_chans={found} is a model for them"
     )
-
-
-def dropped(pixels: Pixels, in_chans: int) -> tuple[Note, ...]:
-    """That of four channels the last is left out, as if it were alpha."""
-    return (Note("of 4 channels, of which 3 are read"),) if pixels.shape[2] == 4 and in_chans in (1, 3) else ()

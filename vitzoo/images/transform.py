@@ -19,7 +19,7 @@ from torch import Tensor
 
 from vitzoo.errors import ImageError
 from vitzoo.images.arrays import describe, from_pixels, to_pixels
-from vitzoo.images.load import MODES, Read, converted, readable
+from vitzoo.images.load import MODES, converted, readable
 from vitzoo.images.ranges import Form, Pixels
 from vitzoo.images.read import read_picture
 from vitzoo.spec import CropMode, CropOffset, Preprocessing, ResizeType, ViTSpec
@@ -56,7 +56,11 @@ class Transform:
     preprocessing: Preprocessing
 
     def __call__(self, image: Picture) -> Tensor:
-        pixels = np.dstack([np.asarray(self._resize_and_crop(plane)) for plane in self._planes(image)])
+        return self.prepared(self._loaded(image))
+
+    def prepared(self, picture: Image.Image | Pixels) -> Tensor:
+        """The same of a picture that was read in the form of this transform."""
+        pixels = np.dstack([np.asarray(self._resize_and_crop(plane)) for plane in self._planes(picture)])
         x = torch.from_numpy(pixels).permute(2, 0, 1).contiguous().to(torch.float32)
         # Bicubic overshoots at edges; 8-bit planes are clipped by Pillow itself, and who resizes floats clips nothing.
         if not self._in_floats:
@@ -132,31 +136,28 @@ class Transform:
         top, left = start((height - rows) / 2), start((width - cols) / 2)
         return plane.crop((left, top, left + cols, top + rows))
 
-    def _planes(self, image: Picture) -> list[Image.Image]:
+    def _planes(self, picture: Image.Image | Pixels) -> list[Image.Image]:
         """The channels as PIL pictures: one of mode RGB or L, or one of mode L or F for each channel."""
-        planes = self._loaded(image)
+        if isinstance(picture, Image.Image):
+            planes = [picture]
+        else:
+            planes = [Image.fromarray(picture[..., channel]) for channel in range(picture.shape[2])]
         if not self._in_floats or planes[0].mode == "F":
             return planes
         bands = [band for plane in planes for band in plane.split()]
         return [Image.fromarray(np.asarray(band, dtype=np.float32) / np.float32(255)) for band in bands]
 
-    def _loaded(self, image: Picture) -> list[Image.Image]:
-        read = self._read(image)
-        if isinstance(read.picture, Image.Image):
-            return [read.picture]
-        return [Image.fromarray(read.picture[..., channel]) for channel in range(read.picture.shape[2])]
-
-    def _read(self, image: Picture) -> Read:
+    def _loaded(self, image: Picture) -> Image.Image | Pixels:
         if isinstance(image, str | os.PathLike):
             read = read_picture(image, self.form)
             for note in read.notes:
-                warnings.warn(f"a picture {note.text}", stacklevel=6)
-            return read
+                warnings.warn(f"a picture {note.text}", stacklevel=4)
+            return read.picture
         if not isinstance(image, Image.Image):
-            return from_pixels(to_pixels(image), self.form, describe(image))
+            return from_pixels(to_pixels(image), self.form, describe(image)).picture
         name = repr(getattr(image, "filename", "") or f"{image.mode} picture")
         with readable(name, image):
-            return converted(image, self.form, name)
+            return converted(image, self.form, name).picture
 
     @property
     def form(self) -> Form:

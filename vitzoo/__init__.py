@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from vitzoo.checkpoints.convert import convert
     from vitzoo.checkpoints.save import save
     from vitzoo.checkpoints.verify import verify
+    from vitzoo.data.columns import Columns
     from vitzoo.embedding.duplicates import duplicates
     from vitzoo.embedding.pipeline import embed
     from vitzoo.embedding.search import search
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from vitzoo.registry.describe import info
     from vitzoo.spec import About, Preprocessing, ViTSpec
     from vitzoo.train.finetuning import finetune
+    from vitzoo.train.folds import cross_validate
 
 
 _HOMES = {
@@ -40,6 +42,8 @@ _HOMES = {
     "embed": "vitzoo.embedding.pipeline",
     "search": "vitzoo.embedding.search",
     "Store": "vitzoo.embedding.store",
+    "Columns": "vitzoo.data.columns",
+    "cross_validate": "vitzoo.train.folds",
     "VitzooError": "vitzoo.errors",
     "evaluate": "vitzoo.evaluation.measure",
     "finetune": "vitzoo.train.finetuning",
@@ -62,6 +66,7 @@ _HOMES = {
 
 __all__ = [
     "About",
+    "Columns",
     "Preprocessing",
     "Store",
     "Tokens",
@@ -71,6 +76,7 @@ __all__ = [
     "add_registry",
     "convert",
     "create",
+    "cross_validate",
     "duplicates",
     "embed",
     "evaluate",

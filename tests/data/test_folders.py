@@ -15,7 +15,7 @@ from vitzoo.data.parts import lacking, parts_of
 from vitzoo.data.pictures import Pictures
 from vitzoo.data.readable import readable
 from vitzoo.data.saying import left_out, summed, taken_for
-from vitzoo.data.split import fold, stratified
+from vitzoo.data.split import one_fold, stratified
 from vitzoo.errors import DataError
 from vitzoo.images.ranges import DEEP, Note
 
@@ -283,7 +283,7 @@ def test_folds_share_nothing_and_miss_nothing(count: int, groups: bool) -> None:
         pictures = replace(pictures, groups=None)
     held_out: list[str] = []
     for number in range(count):
-        train, val = fold(pictures, number, count, seed=1)
+        train, val = one_fold(pictures, number, count, seed=1)
         assert not set(train.names) & set(val.names)
         assert len(train) + len(val) == len(pictures)
         if groups:
@@ -296,8 +296,8 @@ def test_folds_share_nothing_and_miss_nothing(count: int, groups: bool) -> None:
 
 def test_folds_that_cannot_be() -> None:
     with pytest.raises(DataError, match="2 groups of pictures are too few for 3 folds; give folds=2"):
-        fold(grouped([[3, 3], [3, 3]]), 0, 3, 0)
+        one_fold(grouped([[3, 3], [3, 3]]), 0, 3, 0)
     with pytest.raises(DataError, match=r"class 'c\d' is all in fold \d, too few for a validation part"):
-        fold(grouped([[3, 0], [0, 3]]), 0, 2, 0)
+        one_fold(grouped([[3, 0], [0, 3]]), 0, 2, 0)
     with pytest.raises(DataError, match="has too few groups that can be set apart"):
         stratified(grouped([[3, 0], [0, 3]]), 0.2, 0)

@@ -57,6 +57,9 @@ def finetune(
     accelerator: Annotated[str, typer.Option(help="cpu, gpu, mps, auto")] = "auto",
     strategy: Annotated[str, typer.Option(help="auto, ddp, fsdp")] = "auto",
     num_nodes: Annotated[int, typer.Option(min=1, help="machines")] = 1,
+    folds: Annotated[
+        int | None, typer.Option(min=2, help="train and evaluate so many times, each on another part: mean and spread")
+    ] = None,
     strict_data: StrictData = False,
     num_workers: NumWorkersOrNone = None,
     checkpoint_steps: Annotated[int | None, typer.Option(min=1, help="save within epochs too, this often")] = None,
@@ -66,17 +69,24 @@ def finetune(
     given |= {"white": white, "black": black}
     overrides = {name: value for name, value in given.items() if value is not None} | fields(settings)
     _check(model, data, val, recipe, overrides)
-    with extra_for("train"):
-        from vitzoo.train.finetuning import finetune as run
     machines: dict[str, Any] = {"devices": int(devices) if devices.isdecimal() else devices}
     machines |= {"strategy": strategy, "accelerator": accelerator, "num_nodes": num_nodes}
     columns = Columns(tuple(label_column or ()), image_column, split_column, group_by, weight_column)
     reading: dict[str, Any] = {"val": val, "columns": columns, "strict_data": strict_data, "num_workers": num_workers}
     saving: dict[str, Any] = {"resume": resume, "checkpoint_steps": checkpoint_steps}
-    path = run(model, data, output, recipe, **machines, **reading, **saving, **overrides)
-    from lightning.pytorch.utilities import rank_zero_only
+    _run(folds, model, data, output, recipe, **machines, **reading, **saving, **overrides)
 
-    rank_zero_only(_print)(path)
+
+def _run(folds: int | None, *what: Any, **options: Any) -> None:
+    with extra_for("train"):
+        from lightning.pytorch.utilities import rank_zero_only
+
+        from vitzoo.train.finetuning import finetune as run
+        from vitzoo.train.folds import cross_validate
+    if folds is None:
+        rank_zero_only(_print)(run(*what, **options))
+    else:
+        _print_folds(cross_validate(*what, folds=folds, **options))
 
 
 def _check(model: str, data: str, val: str | None, recipe: str, overrides: dict[str, Any]) -> None:
@@ -104,3 +114,12 @@ def _print(path: Path) -> None:
             ]
         )
     )
+
+
+def _print_folds(path: Path) -> None:
+    found = json.loads(path.read_text(encoding="utf-8"))
+    rows = [
+        (name.replace("_", " "), f"{mean:.4f}", f"+- {found['std'][name]:.4f}") for name, mean in found["mean"].items()
+    ]
+    print(in_columns([(f"{found['folds']} folds", "mean", "spread"), *rows]))
+    print(in_columns([("results", str(path)), ("report", str(path.parent / "report.md"))]))

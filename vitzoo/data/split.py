@@ -38,7 +38,7 @@ def few(pictures: Pictures, most: int | None, seed: int) -> Pictures:
     return pictures.take(np.array(sorted(chosen), dtype=np.int64))
 
 
-def fold(pictures: Pictures, number: int, count: int, seed: int) -> tuple[Pictures, Pictures]:
+def one_fold(pictures: Pictures, number: int, count: int, seed: int) -> tuple[Pictures, Pictures]:
     """(the rest, one of `count` parts that have about as many pictures of each class); whole groups, where there are.
 
     Raises:

@@ -23,7 +23,7 @@ from vitzoo.data.pictures import Pictures
 from vitzoo.data.places import Skipped
 from vitzoo.data.readable import readable
 from vitzoo.data.saying import Remark, say, say_reading, taken_for
-from vitzoo.data.split import few, fold, stratified
+from vitzoo.data.split import few, one_fold, stratified
 from vitzoo.errors import DataError
 from vitzoo.images.ranges import Form
 from vitzoo.images.transform import Prepared, preprocess
@@ -88,7 +88,7 @@ class PictureData(lightning.LightningDataModule):
     Args:
         path, val: what `open_splits` takes.
         columns: what folders or the columns of tables mean, where it cannot be found out.
-        folds: (number, count): validate on that one of so many parts of the pictures, and train on the others.
+        fold: (number, count): validate on that one of so many parts of the pictures, and train on the others.
         strict: a picture that cannot be read is an error; else it is left out and listed in `skipped`.
         num_workers: processes that load pictures; one for each core, eight at most, if not given.
 
@@ -103,7 +103,7 @@ class PictureData(lightning.LightningDataModule):
         *,
         val: str | os.PathLike[str] | None = None,
         columns: Columns = ANY,
-        folds: tuple[int, int] | None = None,
+        fold: tuple[int, int] | None = None,
         strict: bool = False,
         num_workers: int | None = None,
     ) -> None:
@@ -112,12 +112,15 @@ class PictureData(lightning.LightningDataModule):
         self.num_workers = min(suggested_max_num_workers(1), MOST_WORKERS) if num_workers is None else num_workers
         self.strict = strict
         self._train, self._val, self._test, self._aside = parts_of(path, val, columns)
-        self.classes, self._fold = self._train.classes, folds
-        if folds is not None and self._val is not None:
+        self.classes, self._fold = self._train.classes, fold
+        if fold is not None and self._val is not None:
             raise DataError(
                 f"{self._val.where}: folds validate on parts of the training pictures, and there are others; give "
                 "the training pictures alone"
             )
+        if fold is not None and self._test is not None:
+            self._aside += tuple(Skipped(name, "a test picture, which folds leave aside") for name in self._test.names)
+            self._test = None
         self.batch_size = recipe.batch_size
         """Pictures of one forward pass on one device: a part of the recipe's, which is for a step on all devices."""
 
@@ -137,7 +140,7 @@ class PictureData(lightning.LightningDataModule):
         self.remarks: tuple[Remark, ...] = ()
         train = self._readable(self._train, form)
         if self._fold is not None:
-            train, self.val_pictures = fold(train, *self._fold, recipe.seed)
+            train, self.val_pictures = one_fold(train, *self._fold, recipe.seed)
         elif self._val is None:
             train, self.val_pictures = stratified(train, recipe.val_fraction, recipe.seed)
         else:
@@ -188,7 +191,7 @@ class PictureData(lightning.LightningDataModule):
 
     def _readable(self, pictures: Pictures, form: Form) -> Pictures:
         kept, skipped, remarks = readable(pictures, form, strict=self.strict, num_workers=self.num_workers)
-        if len(lost := np.setdiff1d(pictures.targets, kept.targets)):
+        if pictures is self._train and len(lost := np.setdiff1d(pictures.targets, kept.targets)):
             first = pictures.names[int(np.argmax(pictures.targets == lost[0]))]
             raise DataError(
                 f"{pictures.where}: no picture of class '{self.classes[lost[0]]}' can be read; the first: "

@@ -34,6 +34,7 @@ def finetune(
     *,
     val: str | os.PathLike[str] | None = None,
     columns: Columns = ANY,
+    fold: tuple[int, int] | None = None,
     resume: bool = False,
     devices: int | str = 1,
     strategy: str = "auto",
@@ -52,6 +53,7 @@ def finetune(
         model: what `vitzoo.create` takes, or a model at hand, which stays as it is.
         data, val: what `open_splits` takes; see `PictureData`.
         columns: what folders within folders or the columns of tables mean, where it cannot be found out.
+        fold: (number, count): validate on that one of so many parts, and train on the others; see `cross_validate`.
         output: a new folder: `model.safetensors`, `recipe.yaml`, `metrics.csv`, `tensorboard/`, `checkpoints/`, the
             report, `results.json`, and with LoRA `adapter/`. `vitzoo.create(output)` gives the model.
         recipe: a name of `list_recipes`, a YAML file, or a `Recipe`; `overrides` are fields of it.
@@ -69,7 +71,8 @@ def finetune(
     """
     folder, machines = Path(output), Machines(devices, strategy, accelerator, num_nodes)
     recipe = _effective(recipe, overrides)
-    pictures = PictureData(data, recipe, val=val, columns=columns, strict=strict_data, num_workers=num_workers)
+    reading: dict[str, Any] = {"val": val, "columns": columns, "strict": strict_data, "num_workers": num_workers}
+    pictures = PictureData(data, recipe, fold=fold, **reading)
     _train(model, pictures, folder, recipe, machines, resume, checkpoint_steps)
     return folder / "model.safetensors"
 

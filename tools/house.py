@@ -16,8 +16,8 @@ FRONT_DOORS = ("__init__", "__main__")
 """Modules of the package itself that may import every room, and that none may import."""
 
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("errors", "file_locks", "markdown", "small_files", "version"),
-    ("extras",),
+    ("errors", "file_locks", "small_files", "version"),
+    ("extras", "markdown"),
     ("spec",),
     ("registry",),
     ("files", "images"),

@@ -36,6 +36,11 @@ def printable(text: str) -> str:
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
+def one_line(value: object) -> str:
+    """The same on one line, for a cell or a name among others, which could pass for more than one."""
+    return re.sub("[\t\n]", " ", printable(str(value)))
+
+
 class Argument(NamedTuple):
     """An argument in a message: `drop=['act']` to who calls a function, `--drop act` to who runs a command."""
 

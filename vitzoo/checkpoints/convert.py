@@ -11,7 +11,7 @@ import torch
 from vitzoo.checkpoints.identify import Identified, Told, identified
 from vitzoo.checkpoints.save import Export
 from vitzoo.checkpoints.tensors import NativeTensors, dtype_of
-from vitzoo.errors import SpecError, VitzooError
+from vitzoo.errors import SpecError, VitzooError, one_line
 from vitzoo.files.digest import hash_file
 from vitzoo.files.read import Reading
 from vitzoo.layouts.tables import named
@@ -65,7 +65,7 @@ class ConvertReport:
         lines += [f"  dropped {key}: {reason}" for key, reason in self.dropped.items()]
         lines += [f"  otherwise there: {line}" for line in self.differences]
         lines += [f"sha256 {digest}  {path}" for path, digest in self.sha256.items()]
-        return "\n".join(lines)
+        return "\n".join(map(one_line, lines))
 
 
 def convert(

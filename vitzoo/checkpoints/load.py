@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vitzoo.checkpoints.tensors import NativeTensors, computes
-from vitzoo.errors import WeightsError
+from vitzoo.errors import WeightsError, one_line
 from vitzoo.model import TimmDialect
 from vitzoo.model.init import init_weights
 from vitzoo.model.resample import resample_patch_kernel, resample_rel_pos, resample_table
@@ -61,7 +61,7 @@ class LoadReport:
             widths = [max(len(cell) for cell in column) for column in zip(*notable, Row._fields, strict=True)]
             for row in [Row(*Row._fields), Row(*("-" * width for width in widths)), *notable]:
                 lines.append("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-        return "\n".join(lines)
+        return "\n".join(map(one_line, lines))
 
 
 @torch.no_grad()

@@ -25,7 +25,7 @@ from vitzoo.cli.options import (
     usable_device,
     with_range,
 )
-from vitzoo.errors import SpecError, public
+from vitzoo.errors import SpecError, one_line, public
 
 if TYPE_CHECKING:
     from vitzoo.cli.files import Files
@@ -116,9 +116,9 @@ class Text:
     """For people."""
 
     def add(self, file: str, guesses: list[Guess]) -> None:
-        print(file)
+        print(one_line(file))
         for guess in guesses:
-            print(f"  {guess.probability:6.1%}  {guess.label}")
+            print(f"  {guess.probability:6.1%}  {one_line(guess.label)}")
 
     def end(self, failures: list[Failure], said: list[str]) -> None: ...
 
@@ -127,7 +127,7 @@ class Csv:
     """A row for each class; the head comes with the first."""
 
     def __init__(self) -> None:
-        self.writer = csv.writer(sys.stdout)
+        self.writer = csv.writer(sys.stdout, lineterminator="\n")
         self.head = ["file", "rank", *Guess._fields]
 
     def add(self, file: str, guesses: list[Guess]) -> None:

@@ -26,7 +26,7 @@ from vitzoo.cli.options import (
 from vitzoo.cli.tables import columns as in_columns
 from vitzoo.data.columns import Columns
 from vitzoo.data.open import check_there
-from vitzoo.errors import SpecError, public
+from vitzoo.errors import SpecError, one_line, public
 from vitzoo.extras import extra_for
 
 if TYPE_CHECKING:
@@ -97,4 +97,4 @@ def _print(found: "Evaluation") -> None:
     print(in_columns([(f"  {r.name}", f"{r.accuracy:.1%}", f"of {r.pictures}") for r in worst[:MOST_ROWS]]))
     if found.skipped:
         print(f"\n{len(found.skipped)} pictures left out:")
-        print("\n".join(f"  {skipped.where}: {skipped.reason}" for skipped in found.skipped[:MOST_ROWS]))
+        print("\n".join(f"  {one_line(f'{one.where}: {one.reason}')}" for one in found.skipped[:MOST_ROWS]))

@@ -4,12 +4,14 @@ import json
 import re
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO, cast
 
 import typer
 
+from vitzoo.cli.tables import Printed
 from vitzoo.errors import SpecError
 from vitzoo.small_files import read_small_text
 
@@ -162,12 +164,13 @@ def options_of(command: Any, arguments: Sequence[str]) -> dict[str, str]:
 
 
 def prepared(command: Any) -> Any:
-    """A command, or a group of them, whose help shows no type for flags and which ends well where nobody reads on."""
+    """A command, or a group of them, whose help shows no type for flags, whose results order no terminal about, and
+    which ends well where nobody reads on."""
     for one in getattr(command, "commands", {}).values():
         prepared(one)
     command.get_params = _flags_without_type(command.get_params)
     if command.callback is not None:
-        command.callback = _read_to_the_end(command.callback)
+        command.callback = _run_to_the_end(command.callback)
     return command
 
 
@@ -181,11 +184,12 @@ def _flags_without_type(params: Callable[[Any], list[Any]]) -> Callable[[Any], l
     return found
 
 
-def _read_to_the_end(callback: Any) -> Any:
+def _run_to_the_end(callback: Any) -> Any:
     @wraps(callback)
     def run(*args: Any, **options: Any) -> Any:
         try:
-            found = callback(*args, **options)
+            with redirect_stdout(cast(TextIO, Printed(sys.stdout))):
+                found = callback(*args, **options)
             sys.stdout.flush()
         except BrokenPipeError:
             raise typer.Exit(NOBODY_READS) from None

@@ -15,7 +15,7 @@ import yaml
 from vitzoo.errors import LayoutError, WeightsError
 from vitzoo.files.atomic import replacing
 from vitzoo.images.transform import preprocess
-from vitzoo.markdown import page, size, table
+from vitzoo.markdown import code, page, said, size, table
 from vitzoo.model import TimmDialect
 from vitzoo.publish.results import Results, read_results
 from vitzoo.publish.snippets import SNIPPETS, Place, task_of
@@ -153,19 +153,19 @@ def _summary(model: TimmDialect) -> str:
         )
     if names is not None:
         more = f" and {len(names) - MOST_NAMES:,} more" if len(names) > MOST_NAMES else ""
-        text += f" It knows {len(names):,} classes: {', '.join(names[:MOST_NAMES])}{more}."
+        text += f" It knows {len(names):,} classes: {', '.join(map(said, names[:MOST_NAMES]))}{more}."
     return text
 
 
 def _weights(model: TimmDialect, folder: Path) -> Iterator[str]:
     origin, report = _start(model), model.load_report
     entry = entry_of(origin)
-    names = (origin.name if entry is None else f"`{origin.name}`", entry and entry.origin, origin.note)
-    start = ", ".join(text for text in names if text)
+    name = f"`{origin.name}`" if entry is not None else said(origin.name or "")
+    start = ", ".join(text for text in (name, entry and entry.origin, said(origin.note or "")) if text)
     how = "fine-tuned" if model.about.derived_from is not None else "started"
-    yield f"- {how} from: {start or origin.place or 'not recorded'}"
+    yield f"- {how} from: {start or said(origin.place or 'not recorded')}"
     if start and origin.place:
-        yield f"- its file: `{origin.place}`"
+        yield f"- its file: {code([origin.place])}"
     if origin.sha256:
         yield f"- its sha256: `{origin.sha256}`"
     if report is not None:
@@ -176,7 +176,7 @@ def _weights(model: TimmDialect, folder: Path) -> Iterator[str]:
         yield f"- sha256 of `model.safetensors` here: `{hashlib.file_digest(file, 'sha256').hexdigest()}`"
     changed = [row for row in report.rows if row.action != "loaded"] if report is not None else []
     if changed:
-        rows = [(f"`{row.tensor}`", row.action, row.detail) for row in changed[:MOST_TENSORS]]
+        rows = [(code([row.tensor]), row.action, row.detail) for row in changed[:MOST_TENSORS]]
         yield from ("", *table(("tensor", "action", "detail"), rows))
         if len(changed) > MOST_TENSORS:
             yield from ("", f"and {len(changed) - MOST_TENSORS} more.")
@@ -218,7 +218,7 @@ def _value(name: str, value: Any) -> str:
 
 
 def _result(result: Result) -> list[str]:
-    where = result.dataset + (f", {result.split}" if result.split else "")
+    where = said(result.dataset) + (f", {result.split}" if result.split else "")
     rows = [(name, f"{value:g}") for name, value in result.metrics.items()]
     return [*table((where, "value"), rows, numbers=("value",)), *(("", result.method) if result.method else ())]
 

@@ -10,7 +10,7 @@ from vitzoo.evaluation import plots
 from vitzoo.evaluation.measure import Evaluation, evaluate
 from vitzoo.files.atomic import replacing
 from vitzoo.images.ranges import Form
-from vitzoo.markdown import page, table
+from vitzoo.markdown import code, page, said, table
 from vitzoo.publish.card import write_card
 from vitzoo.publish.dialect import ViT
 from vitzoo.train.datamodule import PictureData
@@ -38,7 +38,7 @@ def write_report(output: Path, vit: ViT, data: PictureData) -> Evaluation:
     except LicenseError as error:
         card = f"There is no model card: {error}."
     text = page(
-        [f"# {output.resolve().name}"],
+        [f"# {said(output.resolve().name)}"],
         [_summary(found, vit, len(history), data)],
         ["## Result"],
         [*table(("", "value"), _numbers(found), numbers=("value",))],
@@ -74,7 +74,7 @@ def _summary(found: Evaluation, vit: ViT, epochs: int, data: PictureData) -> str
     start = f"{'Fine-tuned from ' if vit.about.derived_from is not None else ''}{came}"
     part = "test" if found.split == "test" else "validation"
     return (
-        f"{start}, on {sum(data.counts):,} pictures of {len(data.classes)} classes for "
+        f"{said(start)}, on {sum(data.counts):,} pictures of {len(data.classes)} classes for "
         f"{epochs} epochs. Of {len(found.targets):,} {part} pictures {found.top1:.2%} are recognised."
     )
 
@@ -95,25 +95,25 @@ def _classes(found: Evaluation, data: PictureData) -> Iterator[str]:
     worst = sorted(found.classes, key=lambda result: (result.accuracy, result.name))
     if len(worst) > MOST_ROWS:
         yield from (f"The {MOST_ROWS} of {len(worst)} classes that are recognised worst:", "")
-    rows = [(r.name, f"{r.accuracy:.1%}", f"{r.pictures:,}", f"{trained[r.name]:,}") for r in worst[:MOST_ROWS]]
+    rows = [(said(r.name), f"{r.accuracy:.1%}", f"{r.pictures:,}", f"{trained[r.name]:,}") for r in worst[:MOST_ROWS]]
     head = ("class", "recognised", "pictures", "training pictures")
     yield from table(head, rows, numbers=head[1:])
 
 
 def _confusions(found: Evaluation) -> Sequence[str]:
-    rows = [(c.name, c.predicted, f"{c.pictures:,}") for c in found.confusions[:MOST_ROWS]]
+    rows = [(said(c.name), said(c.predicted), f"{c.pictures:,}") for c in found.confusions[:MOST_ROWS]]
     return table(("is", "taken for", "pictures"), rows, numbers=("pictures",)) if rows else ["No picture was mistaken."]
 
 
 def _pictures(data: PictureData) -> Iterator[str]:
     """What was used, and what was left out."""
     parts = {"training": data.train_pictures, "validation": data.val_pictures, "test": data.test_pictures}
-    rows = [(part, Path(p.where).name, f"{len(p):,}") for part, p in parts.items() if p is not None]
+    rows = [(part, said(Path(p.where).name), f"{len(p):,}") for part, p in parts.items() if p is not None]
     yield from table(("part", "from", "pictures"), rows, numbers=("pictures",))
     for remark in data.remarks:
         yield from ("", f"Read: {remark}.")
     if data.skipped:
         yield from ("", f"{len(data.skipped):,} left out:", "")
-        yield from (f"- `{skipped.where}`: {skipped.reason}" for skipped in data.skipped[:MOST_ROWS])
+        yield from (f"- {code([skipped.where])}: {said(skipped.reason)}" for skipped in data.skipped[:MOST_ROWS])
         if len(data.skipped) > MOST_ROWS:
             yield f"- and {len(data.skipped) - MOST_ROWS:,} more"

@@ -93,7 +93,7 @@ def test_unknown_recipes(name: str, overrides: dict[str, Any], message: str) -> 
         ({"fallback_lr": 1e-3}, "fallback_lr belongs to optimizer 'muon', found optimizer 'adamw'"),
         ({"crop_padding": 4}, "crop_padding and crop_scale exclude each other"),
         ({"mixup": 0.8, "batch_size": 3}, "batch_size 3 is odd"),
-        ({"epochs": 1}, "warmup_epochs 1 leaves nothing of 1 epochs"),
+        ({"epochs": 1, "warmup_epochs": 1}, "warmup_epochs 1 leaves nothing of 1 epochs"),
         ({"min_lr": 1.0}, "min_lr 1 is higher than lr"),
         ({"trainable": "lora", "layer_decay": 0.5}, "layer_decay is for trainable 'full' or 'last-N', found 'lora'"),
         ({"pretrained": False, "trainable": "head"}, "would leave random weights as they are"),
@@ -102,6 +102,25 @@ def test_unknown_recipes(name: str, overrides: dict[str, Any], message: str) -> 
 def test_values_that_do_not_go_together(overrides: dict[str, Any], message: str) -> None:
     with pytest.raises(SpecError, match=message):
         load_recipe("full", **overrides)
+
+
+@pytest.mark.parametrize("name", list_recipes())
+def test_each_recipe_can_be_tried_for_one_epoch(name: str) -> None:
+    plain, short = load_recipe(name), load_recipe(name, epochs=1)
+    assert short.warmup_epochs < 1
+    if plain.warmup_epochs >= 1:
+        assert short.warmup_epochs == pytest.approx(plain.warmup_epochs / plain.epochs)
+    assert load_recipe(name, epochs=plain.epochs + 1).warmup_epochs == plain.warmup_epochs
+    assert plain.changed(epochs=1) == short
+
+
+def test_a_warm_up_stays_the_same_part_of_fewer_epochs_in_files_too(tmp_path: Path) -> None:
+    (tmp_path / "short.yaml").write_text("base: full\nepochs: 1\n")
+    (tmp_path / "told.yaml").write_text("base: full\nepochs: 1\nwarmup_epochs: 0.5\n")
+    assert load_recipe(tmp_path / "short.yaml").warmup_epochs == 0.05
+    assert load_recipe(tmp_path / "told.yaml").warmup_epochs == 0.5
+    with pytest.raises(SpecError, match="epochs"):
+        load_recipe("full", epochs="one")
 
 
 def test_a_base_cannot_go_in_a_circle(tmp_path: Path) -> None:

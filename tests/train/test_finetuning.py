@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import vitzoo
 from vitzoo.errors import DataError, RegistryError, SpecError, TrainingError, VitzooError
 from vitzoo.registry.recipes import load_recipe
 from vitzoo.sources.fetch import BUNDLED
+from vitzoo.train.finetuning import finetune
 from vitzoo.train.lora import add_lora, merge, save_adapter
 
 BUNDLED_FILE = BUNDLED / "vit_nano4_cifar10.safetensors"
@@ -216,16 +218,80 @@ def test_from_scratch_and_the_bundled_models_own_recipe(data: Path, tmp_path: Pa
         run(file, data, tmp_path / "again", "vit_nano4_cifar10")
 
 
-def test_keeping_a_head_goes_on_from_what_it_knows(data: Path, start: Path, tmp_path: Path) -> None:
+def test_the_classifier_of_the_same_classes_is_kept(
+    data: Path, start: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """In whatever order it has them; how good it was before is said, and a new one can be asked for."""
     first = run(start, data, tmp_path / "first", lr=3e-3, epochs=6)
-    kept = run(first, data, tmp_path / "kept", keep_head=True, lr=1e-9, min_lr=0.0)
-    fresh = run(first, data, tmp_path / "fresh", lr=1e-9, min_lr=0.0)
-    assert float(history(kept.parent)[0]["val_loss"]) == pytest.approx(
-        float(history(first.parent)[-1]["val_loss"]), 1e-3
-    )
+    assert "the classifier is new, for 3 classes" in capfd.readouterr().err
+    turned = vitzoo.create(first)
+    with torch.no_grad():
+        for parameter in turned.head.fc.parameters():
+            parameter.copy_(parameter.flip(0))
+    turned.labels = CLASSES[::-1]
+    still = {"lr": 1e-9, "min_lr": 0.0}
+    for model, name in ((first, "kept"), (turned, "turned")):
+        kept = run(model, data, tmp_path / name, **still)
+        assert float(history(kept.parent)[0]["val_loss"]) == pytest.approx(
+            float(history(first.parent)[-1]["val_loss"]), 1e-3
+        )
+        said = capfd.readouterr().err
+        assert "classifier of the weights is kept, since the data has its 3 classes" in said
+        assert "before training 100.00% of 6 val pictures are right" in said
+    assert vitzoo.create(kept).labels == CLASSES[::-1]
+    assert vitzoo.evaluate(kept, data).top1 == 1.0
+    fresh = run(first, data, tmp_path / "fresh", keep_head=False, **still)
     assert float(history(fresh.parent)[0]["val_loss"]) == pytest.approx(torch.tensor(3.0).log().item(), 1e-3)
     with pytest.raises(TrainingError, match=r"keep_head needs the classes of .* expected none, found blue, green, red"):
         run(start, data, tmp_path / "other", keep_head=True)
+
+
+@pytest.mark.parametrize("keep", ["auto", "last"])
+def test_a_run_that_ends_early_says_whose_weights_it_has(
+    keep: str, data: Path, start: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is learnt, so that the first epoch is the best: it is the result unless the last is asked for."""
+    file = run(start, data, tmp_path / "out", keep=keep, early_stopping=2, epochs=6, lr=1e-9, min_lr=0.0)
+    said = capfd.readouterr().err
+    assert "stopped after epoch 3: none of the last 2 was better" in said
+    assert ("epoch 1 are kept\n" if keep == "auto" else "epoch 3 are kept; epoch 1 was the best: set keep=best") in said
+    kept = torch.load(file.parent / f"checkpoints/{'best' if keep == 'auto' else 'last'}.ckpt", weights_only=True)
+    assert kept["epoch"] == (0 if keep == "auto" else 2)
+    torch.testing.assert_close(load_file(file)["head.fc.weight"], kept["state_dict"]["model.head.fc.weight"])
+
+
+def test_one_epoch_of_the_default_recipe(
+    data: Path, start: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = finetune(start, data, tmp_path / "out", epochs=1, batch_size=6, num_workers=0, accelerator="cpu")
+    assert "warmup_epochs is 0.05: the recipe's 1 of 20 epochs leave nothing of 1" in capfd.readouterr().err
+    assert load_recipe(file.parent / "recipe.yaml").warmup_epochs == 0.05
+
+
+def test_an_average_of_few_steps_follows_the_run(
+    data: Path, start: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Without its warm-up it is still at the start, which is said before the first step."""
+    losses = {}
+    for name, changes in {"raw": {}, "average": {"ema_decay": 0.999}, "lagging": {"ema_warmup": False}}.items():
+        changes = {"ema_decay": 0.999, **changes} if name == "lagging" else changes
+        folder = run(start, data, tmp_path / name, lr=3e-3, epochs=6, **changes).parent
+        losses[name] = float(history(folder)[-1]["val_loss"])
+        assert ("average of the weights lags: after 24 steps" in capfd.readouterr().err) == (name == "lagging")
+    chance = torch.tensor(3.0).log().item()
+    assert losses["average"] < (chance + losses["raw"]) / 2 < losses["lagging"]
+
+
+def test_the_lines_of_a_relative_folder_work_from_where_the_user_stands(
+    data: Path, start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run(start, data, "runs/mine", epochs=1, warmup_epochs=0)
+    for page in ("report.md", "README.md"):
+        line = re.search(r'create\("(.*)"\)', (tmp_path / "runs" / "mine" / page).read_text())
+        assert line is not None
+        assert line[1] == "runs/mine"
+        assert vitzoo.create(line[1]).labels == CLASSES
 
 
 def test_the_best_epoch_can_be_kept_and_a_run_can_end_early(data: Path, start: Path, tmp_path: Path) -> None:
@@ -287,7 +353,7 @@ def test_an_output_that_is_taken(data: Path, start: Path, tmp_path: Path) -> Non
     with pytest.raises(TrainingError, match=r"another recipe: lr 0.0001 \(now 0.5\); give the same"):
         run(start, data, tmp_path / "out", other, epochs=1, warmup_epochs=0, lr=0.5, resume=True)
     with pytest.raises(
-        TrainingError, match=r"cannot go on: model was .*tiny.safetensors and is vit_nano4.cifar10; give"
+        TrainingError, match=r"cannot go on: model was .*tiny.safetensors and is vit_nano4.cifar10; .*; give"
     ):
         run("vit_nano4.cifar10", data, tmp_path / "out", epochs=1, warmup_epochs=0, resume=True)
     (tmp_path / "file").write_text("")
@@ -319,8 +385,9 @@ def test_the_command_line(data: Path, start: Path, tmp_path: Path, capfd: pytest
         assert str(out / "model.safetensors") in shown.out
         assert str(out / "report.md") in shown.out
         assert shown.out.startswith("top-1 ")
-        read, epoch = shown.err.splitlines()
+        read, head, epoch = shown.err.splitlines()
         assert read.endswith(": train 24 (blue 8, green 8, red 8), val 6 (blue 2, green 2, red 2)")
+        assert head == "the classifier is new, for 3 classes"
         assert epoch.startswith("epoch 1/1  loss")
         with pytest.raises(SystemExit) as done:
             main()

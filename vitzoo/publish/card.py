@@ -70,7 +70,7 @@ def write_card(
     for needed in ("model.safetensors", *(() if layout == "vitzoo" else ("config.json",))):
         if not (folder / needed).is_file():
             raise WeightsError(f"{folder} has no {needed}; write the model there first (vitzoo.save), then its card")
-    place = Place(repo, revision) if repo is not None else Place(folder.resolve().name, on_hub=False)
+    place = Place(repo, revision) if repo is not None else Place.of(folder)
     body = _body(model, folder, place, layout, license, measured)
     front = _front_matter(model, place, layout, license, measured).to_yaml()
     with replacing(folder / "README.md") as partial:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from vitzoo.images.load import MODES
 from vitzoo.model import TimmDialect
@@ -15,12 +16,25 @@ class Place:
 
     name: str
     revision: str | None = None
-    on_hub: bool = True
+    path: str | None = None
+    """Of a folder that is not on the hub, from where the reader stands."""
+
+    @classmethod
+    def of(cls, folder: Path) -> Self:
+        """A folder here. A card may be passed on, so it has no path of this machine."""
+        found, here = folder.resolve(), Path.cwd()
+        return cls(found.name, path=found.relative_to(here).as_posix() if found.is_relative_to(here) else found.name)
+
+    @property
+    def where(self) -> str:
+        """The repository's name or the path."""
+        return self.name if self.path is None else self.path
 
     @property
     def address(self) -> str:
         """What `vitzoo.create` takes."""
-        return f"hf-hub:{self.name}" + (f"@{self.revision}" if self.revision else "") if self.on_hub else self.name
+        revision = f"@{self.revision}" if self.revision else ""
+        return f"hf-hub:{self.name}{revision}" if self.path is None else self.path
 
 
 def task_of(model: TimmDialect) -> str:
@@ -38,7 +52,7 @@ def _use_vitzoo(model: TimmDialect, place: Place, folder: Path) -> Iterator[str]
 
 def _use_timm(model: TimmDialect, place: Place, folder: Path) -> Iterator[str]:
     pictures = model.spec.in_chans == 3
-    address = place.address if place.on_hub else f"local-dir:{place.name}"
+    address = place.address if place.path is None else f"local-dir:{place.path}"
     yield from ("import timm", "from PIL import Image", "") if pictures else ("import timm", "import torch", "")
     yield f'model = timm.create_model("{address}", pretrained=True).eval()'
     if pictures:
@@ -52,7 +66,7 @@ def _use_timm(model: TimmDialect, place: Place, folder: Path) -> Iterator[str]:
 def _use_transformers(model: TimmDialect, place: Place, folder: Path) -> Iterator[str]:
     pictures = model.spec.in_chans == 3
     kind = json.loads((folder / "config.json").read_text(encoding="utf-8"))["architectures"][0]
-    where = f'"{place.name}"' + (f', revision="{place.revision}"' if place.revision else "")
+    where = f'"{place.where}"' + (f', revision="{place.revision}"' if place.revision else "")
     yield "from PIL import Image" if pictures else "import torch"
     yield from (f"from transformers import {'AutoImageProcessor, ' if pictures else ''}{kind}", "")
     yield f"model = {kind}.from_pretrained({where})"

@@ -54,7 +54,11 @@ class Recipe(Frozen):
     # What is trained, and from where.
     trainable: Trainable = Field("full", description="full, head, last-N (the last N blocks, norm and head) or lora")
     pretrained: bool = Field(True, description="start from the weights that the model's name stands for")
-    keep_head: bool = Field(False, description="keep a classifier that has the data's classes; else it starts at zero")
+    keep_head: bool | None = Field(
+        None,
+        description="go on with the classifier of the weights, whose classes the data has to have; false: it starts at "
+        "zero. If not given it is kept where the classes are the same",
+    )
     lora_rank: PositiveInt = 8
     lora_alpha: PositiveFloat = Field(16.0, description="the update is scaled by alpha / rank")
     lora_dropout: Fraction = 0.0
@@ -89,8 +93,11 @@ class Recipe(Frozen):
     )
     clip_norm: PositiveFloat | None = Field(None, description="largest norm of all gradients together")
     ema_decay: Fraction | None = Field(None, description="of an average of the weights, which is what is evaluated")
+    ema_warmup: bool = Field(True, description="the decay is (1 + n) / (10 + n) at step n until ema_decay is reached")
     early_stopping: PositiveInt | None = Field(None, description="epochs without a better top-1 after which it ends")
-    keep: Literal["last", "best"] = Field("last", description="the epoch whose weights are the result")
+    keep: Literal["auto", "last", "best"] = Field(
+        "auto", description="the epoch whose weights are the result; auto: the best with early_stopping, else the last"
+    )
 
     # Regularisation inside the model.
     drop_path_rate: Fraction = 0.0
@@ -141,6 +148,15 @@ class Recipe(Frozen):
             raise ValueError(f"trainable '{self.trainable}' would leave random weights as they are; use 'full'")
         return self
 
+    @property
+    def keeps_best(self) -> bool:
+        """Whether the result has the weights of the best epoch and not of the last."""
+        return self.keep == "best" or (self.keep == "auto" and self.early_stopping is not None)
+
+    def changed(self, **overrides: Any) -> Self:
+        """The same with other fields; see `load_recipe`."""
+        return self.parse(_over(self.model_dump(), overrides), "recipe")
+
     def to_yaml(self) -> str:
         """All fields, as a recipe file."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
@@ -154,12 +170,14 @@ def list_recipes() -> list[str]:
 def load_recipe(name: str | os.PathLike[str], **overrides: Any) -> Recipe:
     """A recipe by name, or from a file of your own; `overrides` replace its fields.
 
+    A warm-up for which fewer epochs have no room stays the same part of them, unless it is given.
+
     Raises:
         RegistryError: an unknown name, or a file that cannot be read.
         SpecError: a field that does not exist, or a value that it does not take.
     """
     fields = _fields(_find(str(name), None), ())
-    return Recipe.parse({**fields, **overrides}, f"recipe {name}")
+    return Recipe.parse(_over(fields, overrides), f"recipe {name}")
 
 
 def _find(name: str, beside: Path | None) -> Path:
@@ -187,4 +205,19 @@ def _fields(file: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     if base is None:
         return data
     inherited = _fields(_find(str(base), file), (*seen, file.resolve()))
-    return {**{key: value for key, value in inherited.items() if key not in ("about", "source")}, **data}
+    return _over({key: value for key, value in inherited.items() if key not in ("about", "source")}, data)
+
+
+def _over(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of `base` with the changes; what is no number is left for the check of the fields."""
+    fields = {**base, **changes}
+    epochs, warmup, before = fields.get("epochs"), base.get("warmup_epochs"), base.get("epochs")
+    if (
+        "warmup_epochs" not in changes
+        and isinstance(epochs, int)
+        and isinstance(before, int)
+        and isinstance(warmup, int | float)
+        and 0 < epochs <= warmup < before
+    ):
+        fields["warmup_epochs"] = warmup * epochs / before
+    return fields

@@ -12,14 +12,19 @@ from time import perf_counter
 from typing import Any
 
 import lightning
-from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping, TQDMProgressBar
+import torch
+from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping, TQDMProgressBar, WeightAveraging
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
+from torch import Tensor
 
+from vitzoo.data.saying import say
 from vitzoo.errors import TrainingError
 from vitzoo.files.atomic import replacing
+from vitzoo.registry.recipes import Recipe
 
+MOST_OF_THE_START = 0.05
 COLUMNS = ("epoch", "step", "lr", "train_loss", "val_loss", "val_top1", "val_top5", "images_per_second", "seconds")
 
 
@@ -143,8 +148,50 @@ class Terminated(Callback):
 
 
 class Patience(EarlyStopping):
-    """Lightning's early stopping; a run that was killed after it had stopped stays stopped when it goes on."""
+    """Lightning's early stopping, which says when it ends a run and whose weights are kept.
+
+    A run that was killed after it had stopped stays stopped when it goes on.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__("val_top1", mode="max", patience=recipe.early_stopping or 0)
+        self.keeps_best = recipe.keeps_best
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         if self.wait_count >= self.patience:
             trainer.should_stop = True
+
+    @rank_zero_only
+    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if self.wait_count >= self.patience:
+            last = self.stopped_epoch + 1
+            kept = last - self.wait_count if self.keeps_best else last
+            more = "" if self.keeps_best else f"; epoch {last - self.wait_count} was the best: set keep=best for it"
+            say(f"stopped after epoch {last}: none of the last {self.wait_count} was better")
+            say(f"the weights of epoch {kept} are kept{more}")
+
+
+class Average(WeightAveraging):
+    """Lightning's average of the weights, whose decay rises with the steps.
+
+    With the decay at once, the average of a short run is mostly the weights that it started from. The warm-up is that
+    of TensorFlow's ExponentialMovingAverage. Buffers are constants and not averaged: some are whole numbers.
+    """
+
+    def __init__(self, decay: float, warmup: bool) -> None:
+        def averaged(average: Tensor, current: Tensor, count: Tensor) -> Tensor:
+            kept = torch.clamp((1 + count) / (10 + count), max=decay) if warmup else decay
+            return kept * average + (1 - kept) * current
+
+        super().__init__(use_buffers=False, avg_fn=averaged)
+        self.decay, self.warmup = decay, warmup
+
+    @rank_zero_only
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        steps = int(pl_module.steps)
+        if not self.warmup and self.decay**steps > MOST_OF_THE_START:
+            say(
+                f"the average of the weights lags: after {steps:,} steps with ema_decay={self.decay:g} it is still "
+                f"{self.decay**steps:.0%} of the weights that the run started from; set ema_warmup=true or a lower "
+                "ema_decay"
+            )

@@ -129,6 +129,12 @@ class PictureData(lightning.LightningDataModule):
         """Training pictures of each class."""
         return self.train_pictures.counts
 
+    def in_order(self, classes: tuple[str, ...]) -> None:
+        """Number the classes, which are the same, as `classes` has them."""
+        self.classes, self._train = classes, self._train.as_classes(classes)
+        self._val = None if self._val is None else self._val.as_classes(classes)
+        self._test = None if self._test is None else self._test.as_classes(classes)
+
     def adapt_to(self, model: Prepared) -> "PictureData":
         """Find the pictures that this model can read, divide them, and prepare them: its size, its weights' colours.
 

@@ -10,7 +10,9 @@ from peft import PeftModel
 
 from vitzoo.checkpoints.save import save
 from vitzoo.data.columns import ANY, Columns
+from vitzoo.data.saying import say
 from vitzoo.errors import TrainingError
+from vitzoo.evaluation.measure import evaluate
 from vitzoo.files.atomic import replacing
 from vitzoo.publish.dialect import ViT
 from vitzoo.registry.recipes import Recipe, load_recipe
@@ -20,7 +22,7 @@ from vitzoo.train.datamodule import PictureData
 from vitzoo.train.identity import changes, digests
 from vitzoo.train.lora import add_lora, merge, save_adapter
 from vitzoo.train.module import FineTuner, ShardedFineTuner, make_optimizer, seed_step
-from vitzoo.train.network import Model, build, made, origin
+from vitzoo.train.network import Model, build, fitted, keeps_head, loaded, made, origin
 from vitzoo.train.probe import FeatureData, HeadTuner, cacheable
 from vitzoo.train.report import write_report
 from vitzoo.train.trainer import FSDP, Machines, batch_size, make_trainer, parts_of_a_step, quiet
@@ -88,13 +90,16 @@ def _train(
 ) -> None:
     """The run itself; see `finetune`."""
     seed_step(recipe.seed)
-    vit = build(model, recipe, pictures.classes)
+    vit = loaded(model, recipe)
+    kept = keeps_head(vit, recipe, pictures.classes)
+    if kept and vit.labels is not None:
+        pictures.in_order(vit.labels)
+    vit = fitted(vit, recipe, pictures.classes)
     start = origin(model, vit)
     adapted = add_lora(vit, recipe, str(start["model"])) if recipe.trainable == "lora" else None
     pictures.adapt_to(vit)
     kind = ShardedFineTuner if machines.strategy == FSDP else HeadTuner if cacheable(recipe) else FineTuner
     tuner = kind(vit, recipe, pictures.counts)
-    tuner.facts = {"model": start["model"], "weights": start["sha256"], "classes": list(pictures.classes)}
     make_optimizer(vit, recipe)  # Lightning makes it later, when the folder is there already
     with quiet():
         # The features of a whole step always fit.
@@ -102,10 +107,13 @@ def _train(
         trainer = make_trainer(folder, recipe, machines, parts, checkpoint_steps)
     size = batch_size(recipe, sum(pictures.counts), trainer.world_size, parts)
 
+    tuner.facts = {"model": start["model"], "weights": start["sha256"], "classes": list(pictures.classes)}
     if trainer.is_global_zero:
         tuner.facts |= {f"{part} pictures": digests(one) for part, one in pictures.parts.items()}
     checkpoint = _claimed(folder, recipe, tuner.facts, resume)
     with explained(folder), quiet():
+        if checkpoint is None and trainer.is_global_zero:
+            _say_head(vit.to(trainer.strategy.root_device), kept, pictures)
         seen = FeatureData(pictures, vit.to(trainer.strategy.root_device)) if kind is HeadTuner else pictures
         seen.batch_size = size
         trainer.fit(tuner, datamodule=seen, ckpt_path=checkpoint, weights_only=True)
@@ -119,9 +127,21 @@ def _train(
             write_report(folder, trained.to(trainer.strategy.root_device), pictures)
 
 
+def _say_head(vit: ViT, kept: bool, pictures: PictureData) -> None:
+    """What the run starts from; the accuracy of a classifier that is kept."""
+    if not kept:
+        return say(f"the classifier is new, for {len(pictures.classes)} classes")
+    found = evaluate(vit, pictures.val_pictures, split="val", num_workers=pictures.num_workers)
+    say(
+        f"the classifier of the weights is kept, since the data has its {len(pictures.classes)} classes: before "
+        f"training {found.top1:.2%} of {len(found.targets):,} val pictures are right (keep_head=false starts a new one)"
+    )
+    return None
+
+
 def _best(vit: ViT, adapted: PeftModel | None, folder: Path, recipe: Recipe) -> ViT:
     """With the weights that the recipe keeps; those of LoRA are written and merged."""
-    _load(vit, folder / (LAST if recipe.keep == "last" else BEST))
+    _load(vit, folder / (BEST if recipe.keeps_best else LAST))
     if adapted is None:
         return vit
     if not (folder / "adapter").exists():  # a run that was killed here has written it whole
@@ -130,9 +150,15 @@ def _best(vit: ViT, adapted: PeftModel | None, folder: Path, recipe: Recipe) -> 
 
 
 def _effective(recipe: str | os.PathLike[str] | Recipe, overrides: dict[str, Any]) -> Recipe:
-    if isinstance(recipe, Recipe):
-        return Recipe.parse({**recipe.model_dump(), **overrides}, "recipe")
-    return load_recipe(recipe, **overrides)
+    """The recipe with the overrides; what else they change is said."""
+    plain = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    found = recipe.changed(**overrides) if isinstance(recipe, Recipe) else load_recipe(recipe, **overrides)
+    if "warmup_epochs" not in overrides and found.warmup_epochs != plain.warmup_epochs:
+        say(
+            f"warmup_epochs is {found.warmup_epochs:g}: the recipe's {plain.warmup_epochs:g} of {plain.epochs} epochs "
+            f"leave nothing of {found.epochs}"
+        )
+    return found
 
 
 def _claimed(folder: Path, recipe: Recipe, facts: dict[str, Any], resume: bool) -> Path | None:

@@ -58,11 +58,11 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         old = before[name]
         if old == new:
             continue
-        if name.endswith(" pictures"):
-            labels = [label for label in {**old, **new} if label != ORDER and old.get(label) != new.get(label)]
-            more = ", ..." if len(labels) > MOST_NAMES else ""
-            of = f" of {', '.join(labels[:MOST_NAMES])}{more}" if any(labels) else ""
-            found.append(f"the {name}{of} have changed since it began")
-        else:
+        if not isinstance(new, Mapping):
             found.append(f"{name} was {old} and is {new}")
+            continue
+        labels = [label for label in {**old, **new} if label != ORDER and old.get(label) != new.get(label)]
+        more = ", ..." if len(labels) > MOST_NAMES else ""
+        of = f" of {', '.join(labels[:MOST_NAMES])}{more}" if any(labels) else ""
+        found.append(f"the {name}{of} have changed since it began")
     return found

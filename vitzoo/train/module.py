@@ -130,11 +130,17 @@ class FineTuner(lightning.LightningModule):
         self.batches = checkpoint["batches"]
         self.loss_sum = torch.tensor(checkpoint["loss_sum"])
 
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of the whole run.
+
+        Counted here: to ask Lightning would make it load data before it knows the epoch that it goes on from.
+        """
+        return self.recipe.epochs * (self.pictures // self.recipe.batch_size)
+
     def configure_optimizers(self) -> dict[str, Any]:  # type: ignore[override]
         optimizer = make_optimizer(self.model, self.recipe)
-        # Counted here: to ask Lightning would make it load data before it knows the epoch that it goes on from.
-        steps_per_epoch = self.pictures // self.recipe.batch_size
-        scheduler = LambdaLR(optimizer, lr_factor(self.recipe, steps_per_epoch))
+        scheduler = LambdaLR(optimizer, lr_factor(self.recipe, self.steps // self.recipe.epochs))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
 

@@ -21,13 +21,15 @@ Model = str | Path | ViT
 
 
 def build(model: Model, recipe: Recipe, classes: tuple[str, ...]) -> ViT:
-    """The network at the recipe's size, channels and rates, with a classifier for `classes`; not yet with LoRA.
+    """The network that a run trains: `loaded` and `fitted`."""
+    return fitted(loaded(model, recipe), recipe, classes)
 
-    A model at hand is copied. The classifier starts at zero (ViT, section 3.2) unless the recipe keeps it.
+
+def loaded(model: Model, recipe: Recipe) -> ViT:
+    """The network that a run starts from, at the recipe's size, channels and rates; a model at hand is copied.
 
     Raises:
-        TrainingError: a classifier that is to be kept has other classes, or what the recipe asks for and the
-            architecture cannot do.
+        TrainingError: a recipe for random weights and a model that has weights, or one that gives a class a token.
     """
     asked = {"img_size": recipe.img_size, "in_chans": recipe.in_chans, "drop_path_rate": recipe.drop_path_rate}
     changes: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
@@ -44,14 +46,21 @@ def build(model: Model, recipe: Recipe, classes: tuple[str, ...]) -> ViT:
     vit.preprocessing = vit.preprocessing.replace(**{name: v for name, v in values.items() if v is not None})
     if vit.spec.pool is Pool.NONE:
         raise TrainingError(f"{vit.origin or model} has pool 'none': a class for each token; choose another model")
-    if not recipe.keep_head:
+    return vit
+
+
+def fitted(vit: ViT, recipe: Recipe, classes: tuple[str, ...]) -> ViT:
+    """The same network with a classifier for `classes` and what the recipe trains of it; not yet with LoRA.
+
+    The classifier starts at zero (ViT, section 3.2) unless it is kept, in its own order.
+
+    Raises:
+        TrainingError: a classifier that is to be kept has other classes, or what the recipe asks for and the
+            architecture cannot do.
+    """
+    if not keeps_head(vit, recipe, classes):
         vit.reset_classifier(len(classes))
         vit.labels = classes
-    elif vit.labels != classes:
-        raise TrainingError(
-            f"keep_head needs the classes of {model} in the data, in its order: expected {_short(vit.labels)}, found "
-            f"{_short(classes)}; leave keep_head out"
-        )
     if recipe.patch_drop_rate:
         if vit.spec.rope is not None or vit.spec.rel_pos is not RelPos.NONE:
             raise TrainingError("patch_drop_rate needs positions that are added once: this model has rope or rel_pos")
@@ -61,6 +70,21 @@ def build(model: Model, recipe: Recipe, classes: tuple[str, ...]) -> ViT:
     if recipe.compile:
         vit.compile()
     return vit.train()
+
+
+def keeps_head(vit: ViT, recipe: Recipe, classes: tuple[str, ...]) -> bool:
+    """Whether the run goes on with the classifier of the weights.
+
+    Raises:
+        TrainingError: it has to, and has other classes than the data.
+    """
+    same = recipe.pretrained and vit.num_classes > 0 and sorted(vit.labels or ()) == sorted(classes)
+    if recipe.keep_head and not same:
+        raise TrainingError(
+            f"keep_head needs the classes of {vit.origin or 'the model'} in the data: expected {_short(vit.labels)}, "
+            f"found {_short(classes)}; leave keep_head out"
+        )
+    return same and recipe.keep_head is not False
 
 
 def origin(model: Model, vit: ViT) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def write_report(output: Path, vit: ViT, data: PictureData) -> Evaluation:
         ["## Pictures"],
         [*_pictures(data)],
         ["## Use"],
-        ["```python", "import vitzoo", "", f'model = vitzoo.create("{output.name}")', "```"],
+        ["```python", "import vitzoo", "", f'model = vitzoo.create("{output.as_posix()}")', "```"],
         [f"All settings are in [recipe.yaml](recipe.yaml), the curves' numbers in [metrics.csv](metrics.csv). {card}"],
     )
     with replacing(output / "results.json") as partial:

@@ -12,14 +12,14 @@ from typing import Any
 
 import lightning
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import ModelParallelStrategy
 from lightning.pytorch.tuner.tuning import Tuner
 
 from vitzoo.errors import TrainingError
 from vitzoo.registry.recipes import Recipe
-from vitzoo.train.callbacks import Bar, History, MiddleCheckpoint, Patience, Terminated
+from vitzoo.train.callbacks import Average, Bar, History, MiddleCheckpoint, Patience, Terminated
 from vitzoo.train.checkpoints import BEST, LAST, WholeFileIO
 
 FSDP = "fsdp"
@@ -108,14 +108,14 @@ def _callbacks(folder: Path, recipe: Recipe, checkpoint_steps: int | None) -> li
     if sys.stderr.isatty():
         found.append(Bar())
     if recipe.ema_decay is not None:
-        found.append(EMAWeightAveraging(decay=recipe.ema_decay))
+        found.append(Average(recipe.ema_decay, recipe.ema_warmup))
     if recipe.early_stopping is not None:
-        found.append(Patience("val_top1", mode="max", patience=recipe.early_stopping))
+        found.append(Patience(recipe))
     saving: dict[str, Any] = {"dirpath": (folder / LAST).parent, "save_on_train_epoch_end": True}
     saving["enable_version_counter"] = False
     if checkpoint_steps is not None:
         found.append(MiddleCheckpoint(folder / LAST, checkpoint_steps))
-    if recipe.keep == "best":
+    if recipe.keeps_best:
         found.append(ModelCheckpoint(filename=Path(BEST).stem, monitor="val_top1", mode="max", **saving))
     # The last of all, so that it holds the state of the others after this epoch.
     return [*found, ModelCheckpoint(filename=Path(LAST).stem, **saving)]

@@ -18,6 +18,7 @@ house:
 
 pages:  ## generated files are up to date
 	python -m tools.schema --check
+	python -m tools.labels --check
 	python -m tools.docs --check
 	python -m tools.drift
 

@@ -102,7 +102,12 @@ def test_classes_are_in_the_order_of_timm(root: Path) -> None:
         fill(root / name, 1)
     from timm.data.readers import create_reader
 
-    assert open_splits(root)["all"].classes == tuple(create_reader("", str(root)).class_to_idx)
+    for number in (10, 9, 100):
+        (root / "class9" / f"X{number}.png").write_bytes((root / "class9" / "0.png").read_bytes())
+    pictures, timms = open_splits(root)["all"], create_reader("", str(root))
+    assert pictures.classes == tuple(timms.class_to_idx)
+    assert list(pictures.names) == timms.filenames()
+    assert pictures.targets.tolist() == [timms[i][1] for i in range(len(pictures))]
 
 
 @pytest.mark.parametrize("names", [("train", "val", "test"), ("training", "validation", "testing"), ("Train", "Valid")])

@@ -17,7 +17,7 @@ from vitzoo.data.open import open_splits
 from vitzoo.data.pictures import Pictures
 from vitzoo.errors import DataError, SpecError
 from vitzoo.evaluation.measure import Evaluation, evaluate, matched, measure
-from vitzoo.train.probe import nearest_neighbours, votes
+from vitzoo.evaluation.neighbours import nearest_neighbours, votes
 
 LABELS = ("ant", "bee", "cow", "dog", "eel", "fox")
 

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tools.house import read_twice, too_long, wrong_imports
 
@@ -88,6 +89,30 @@ def test_creating_does_not_import_torchvision_or_timm() -> None:
     code = "import sys, vitzoo; vitzoo.create('vit_nano4.cifar10', pretrained=True)"
     check = "; assert not {'timm', 'torchvision', 'transformers'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code + check], check=True, capture_output=True)
+
+
+def test_creating_classifying_and_evaluating_need_no_timm(tmp_path: Path) -> None:
+    """Names of classes come with the registry, and folders are read here."""
+    for name in ("n01440764", "n01443537"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / "data" / name / "x.png")
+    code = f"""
+import sys
+sys.modules["timm"] = None
+import vitzoo
+from vitzoo.cli import command_line
+path = {str(tmp_path / "model.safetensors")!r}
+model = vitzoo.create("vit_nano4", num_classes=1000)
+model.labels = "imagenet-1k"
+assert model.labels[:2] == ("tench, Tinca tinca", "goldfish, Carassius auratus")
+vitzoo.save(model, path)
+for words in (["classify", {str(tmp_path / "data")!r}, "-m", path], ["evaluate", path, {str(tmp_path / "data")!r}]):
+    command_line()(words, standalone_mode=False)
+assert not any(name.partition(".")[0] == "timm" and module for name, module in sys.modules.items())
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "recognised" in done.stdout or "top-1" in done.stdout
 
 
 def test_public_names_are_what_they_say() -> None:

@@ -10,12 +10,12 @@ import jsonschema
 import pytest
 import yaml
 
-from tools import schema
+from tools import labels, schema
 from vitzoo import registry
 from vitzoo.errors import RegistryError
 from vitzoo.registry import index
 from vitzoo.registry.families import read_family
-from vitzoo.registry.label_sets import SETS
+from vitzoo.registry.label_sets import SETS, known_set, synsets
 
 DATA = Path(__file__).parents[2] / "registry"
 FILES = sorted(DATA.glob("families/*.yaml"))
@@ -87,10 +87,15 @@ def test_classes_follow_from_the_labels(tmp_path: Path, labels: object, spec: di
     assert registry.weights_entry("acme.x").spec == changed
 
 
-def test_the_sizes_of_known_label_sets_are_those_of_timms_lists() -> None:
+def test_known_label_sets_are_those_of_timm() -> None:
     from timm.data import ImageNetInfo
 
-    assert {name: len(ImageNetInfo(name).label_descriptions()) for name in SETS} == SETS
+    for name, size in SETS.items():
+        info = ImageNetInfo(name)
+        assert known_set(name) == tuple(info.label_descriptions())
+        assert synsets(name) == tuple(info.label_names())
+        assert len(synsets(name)) == size
+    assert labels.main(["--check"]) == 0
 
 
 def test_an_entry_holds_only_what_differs_from_its_model() -> None:

@@ -63,7 +63,7 @@ def evaluate(
         check_there(one)
     with extra_for("evaluation"):
         from vitzoo.evaluation.measure import evaluate as by_classifier
-        from vitzoo.train.probe import nearest_neighbours
+        from vitzoo.evaluation.neighbours import nearest_neighbours
     from vitzoo.publish.dialect import create
 
     vit = create(model, pretrained=True, device=usable_device(device))

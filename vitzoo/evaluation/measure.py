@@ -24,10 +24,10 @@ from vitzoo.evaluation.predict import outputs
 from vitzoo.images.ranges import Form
 from vitzoo.publish.dialect import ViT, create
 from vitzoo.registry.describe import no_classes
+from vitzoo.registry.label_sets import SETS, known_set, synsets
 
 BINS = 15  # of the calibration error (Guo et al. 2017, https://arxiv.org/abs/1706.04599, section 5)
 SYNSET = re.compile(r"n[0-9]{8}")
-SETS = ("imagenet-1k", "imagenet-12k", "imagenet-22k", "imagenet-21k-goog", "imagenet-21k-miil")
 
 
 class ClassResult(NamedTuple):
@@ -240,11 +240,9 @@ def opened(
 def matched(pictures: Pictures, names: tuple[str, ...]) -> tuple[str, ...]:
     """The model's classes under the names that the data has for them."""
     if all(SYNSET.fullmatch(name) for name in pictures.classes) and not set(pictures.classes) <= set(names):
-        from timm.data import ImageNetInfo
-
-        known = {tuple(info.label_descriptions()): info for info in map(ImageNetInfo, SETS)}
-        if names in known:
-            return tuple(known[names].label_names())
+        known = next((one for one in SETS if SETS[one] == len(names) and known_set(one) == names), None)
+        if known is not None:
+            return synsets(known)
     used = [pictures.classes[target] for target in sorted(set(pictures.targets.tolist()))]
     times = Counter(names)
     if unknown := [name for name in used if not times[name]]:

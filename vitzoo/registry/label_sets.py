@@ -1,10 +1,14 @@
-"""Names of classes: the sets that are known by a name, and how many each has."""
+"""Names of classes: the sets that are known by a name, how many each has, and what they are.
+
+The names are in `labels/imagenet.tsv` of the registry, which says where they come from.
+"""
 
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from vitzoo.errors import RegistryError
+from vitzoo.registry.shipped import data_dir
 
 SETS: Mapping[str, int] = {
     "imagenet-1k": 1000,
@@ -14,7 +18,22 @@ SETS: Mapping[str, int] = {
     "imagenet-22k": 21841,
     "imagenet-22k-ms": 21842,
 }
-"""The sets that timm has the names of, with their sizes; a test compares them."""
+"""The sets with their sizes; a test compares them with timm's."""
+
+LETTERS: Mapping[str, str] = dict(zip(SETS, "kgmtwx", strict=True))
+"""How the file marks each set."""
+FIRST = {"imagenet-22k-ms": "imagenet-1k"}
+"""Sets that have the classes of another one before the rest."""
+COMMENT = "#"
+
+
+class Class(NamedTuple):
+    """A class of ImageNet."""
+
+    synset: str
+    """Its number in WordNet 3.0, as n01440764."""
+    sets: str
+    name: str
 
 
 def count(labels: Any) -> int | None:
@@ -25,16 +44,47 @@ def count(labels: Any) -> int | None:
 
 
 def class_names(labels: str | tuple[str, ...] | None) -> tuple[str, ...] | None:
-    """The names of classes; those of a known set come from timm, whose import brings torch."""
+    """The names of classes, those of a known set among them."""
     return known_set(labels) if isinstance(labels, str) else labels
 
 
 @cache
 def known_set(name: str) -> tuple[str, ...]:
-    """The names of the classes of a known set, such as imagenet-1k."""
-    from timm.data import ImageNetInfo
+    """The names of the classes of a known set, such as imagenet-1k, in the order of the logits.
 
+    Raises:
+        RegistryError: there is no such set.
+    """
+    return tuple(one.name for one in classes(name))
+
+
+def synsets(name: str) -> tuple[str, ...]:
+    """WordNet's numbers of the same classes, after which ImageNet's folders are named."""
+    return tuple(one.synset for one in classes(name))
+
+
+@cache
+def classes(name: str) -> tuple[Class, ...]:
+    """The classes of a known set.
+
+    Raises:
+        RegistryError: there is no such set.
+    """
+    if name not in SETS:
+        raise RegistryError(
+            f"unknown set of labels '{name}'; the sets are {', '.join(SETS)}, or give the list of names instead"
+        )
+    own = [one for one in _file() if LETTERS[name] in one.sets]
+    if name in FIRST:
+        own.sort(key=lambda one: LETTERS[FIRST[name]] not in one.sets)
+    return tuple(own)
+
+
+@cache
+def _file() -> tuple[Class, ...]:
+    path = data_dir() / "labels" / "imagenet.tsv"
     try:
-        return tuple(ImageNetInfo(name).label_descriptions())
-    except AssertionError:  # timm's way to say so
-        raise RegistryError(f"unknown set of labels '{name}'; give the list of names instead") from None
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise RegistryError(f"{path} cannot be read: {error.strerror}; install vitzoo again") from None
+    return tuple(Class(*line.split("\t")) for line in lines if not line.startswith(COMMENT))

@@ -8,6 +8,14 @@ from pathlib import Path
 MOST = 16 << 20  # bytes; the configuration of a model with 21,843 classes and their names has one
 
 
+def there(path: str | os.PathLike[str]) -> bool:
+    """Whether a file or folder is there; no name that a file could have is none."""
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):
+        return False
+
+
 def read_small(path: Path, most: int = MOST) -> bytes:
     """The bytes of a small file.
 

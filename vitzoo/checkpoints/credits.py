@@ -5,6 +5,8 @@ as REUSE has it (https://reuse.software/spec-3.3). A folder that is laid out as 
 timm's config.json has a field for the licence, too.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +50,13 @@ def credited(file: TensorFile, beside: Beside, fetched: bool = False) -> dict[st
     return {name: value for name, value in found.items() if value is not None}
 
 
-def write_notice(path: Path, about: About) -> None:
-    """Write the file beside one without words of its own; what an earlier model left there goes."""
+@contextmanager
+def noticed(path: Path, about: About) -> Iterator[None]:
+    """Around the writing of a file without words of its own: the file beside it appears, or what an earlier model left
+    there goes, once all is well."""
     notice, told = path.with_name(path.name + NOTICE), credits(about)
     if not told:
+        yield
         notice.unlink(missing_ok=True)
         return
     license = told.pop("license", None)
@@ -60,6 +65,7 @@ def write_notice(path: Path, about: About) -> None:
         lines.insert(0, f"{SPDX}: {license if license in HUB_LICENSES else OWN + license}")
     with replacing(notice) as partial:
         partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        yield
 
 
 def card(about: About) -> str | None:

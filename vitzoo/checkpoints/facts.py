@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from vitzoo.errors import SpecError, WeightsError
+from vitzoo.errors import SpecError, WeightsError, shown
 from vitzoo.layouts.beside import Beside
 from vitzoo.layouts.candidate import Candidate
 from vitzoo.spec import PosEmbed, ViTSpec
@@ -79,7 +79,7 @@ def field_value(name: str, value: Any) -> Any:
     try:
         return _adapter(name).validate_python(value)
     except ValidationError as error:
-        raise SpecError(f"{name}: {error.errors()[0]['msg']}, found {value!r}") from None
+        raise SpecError(f"{name}: {error.errors()[0]['msg']}, found {shown(value)}") from None
 
 
 def narrowed(candidates: Sequence[Candidate], known: Iterable[Fact], where: str) -> list[Candidate]:

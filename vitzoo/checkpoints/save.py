@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vitzoo.checkpoints.credits import CARD, card, credits, write_notice
+from vitzoo.checkpoints.credits import CARD, card, credits, noticed
 from vitzoo.checkpoints.native import KEY, describe
 from vitzoo.errors import WeightsError
 from vitzoo.files.atomic import replacing_folder
@@ -101,9 +101,8 @@ class Export:
             if path.suffix == ".safetensors":
                 return write(path, tensors(), planned, self.metadata, shard_size)[-1]
             if path.suffix in READERS:
-                written = write(path, tensors(), planned, {}, shard_size)[-1]
-                write_notice(path, self.about)
-                return written
+                with noticed(path, self.about):
+                    return write(path, tensors(), planned, {}, shard_size)[-1]
             with replacing_folder(path) as partial:
                 write(partial / "model.safetensors", tensors(), planned, self.metadata, shard_size)
                 for name, data in files.items():

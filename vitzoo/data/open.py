@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from vitzoo.data.columns import ANY, Columns
 from vitzoo.errors import DataError
+from vitzoo.small_files import there
 
 if TYPE_CHECKING:
     from vitzoo.data.pictures import Pictures
@@ -23,7 +24,7 @@ def check_there(source: str | os.PathLike[str]) -> None:
     if _kind(source)[0]:
         return
     path = Path(source)
-    if not path.exists():
+    if not there(path):
         raise DataError(f"{source}: there is no such folder or file; give {EXPECTED}")
     if path.is_file() and path.suffix.lower() not in (".tar", *TABLES):
         raise DataError(f"{source}: expected {EXPECTED}, found another file; give its folder, unpack it or save it so")

@@ -1,6 +1,7 @@
 """Files and folders that appear whole or not at all."""
 
 import contextlib
+import errno
 import glob
 import os
 import secrets
@@ -106,6 +107,8 @@ def _claimed(path: Path, make: Callable[[Path], None]) -> Iterator[Path]:
 
 def _hidden(path: Path) -> Path:
     """A name of its own for each call: processes of two machines may have one number, and threads share theirs."""
+    if "\0" in str(path):
+        raise OSError(errno.EINVAL, "no name can hold a null character", str(path))
     return path.with_name(f".{_stem(path)}.{secrets.token_hex(8)}.partial")
 
 

@@ -122,7 +122,7 @@ def _file_at(path: Path) -> Path:
         if stat.S_ISDIR(mode):
             path = _in_folder(path)
             mode = path.stat().st_mode
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # the last of a name that no file can have
         raise MissingFile(f"no weights file at {path}") from None
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: {error.strerror}") from None

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vitzoo.errors import MissingFile, VitzooError, WeightsError, shown
+from vitzoo.errors import MissingFile, WeightsError
+from vitzoo.layouts.border import HuggingFace, OpenClip, Processor, Timm
 from vitzoo.layouts.huggingface import config as hf_config
 from vitzoo.layouts.huggingface import processor as hf_processor
 from vitzoo.layouts.huggingface import tables as huggingface
@@ -22,7 +23,7 @@ from vitzoo.spec import About, ViTSpec
 
 Read = Callable[[str], "dict[str, Any] | None"]
 """What a file of the folder holds, by its name."""
-Reader = Callable[[Mapping[str, Any], Read], "Beside | None"]
+Reader = Callable[[Mapping[str, Any], Read, Path], "Beside | None"]
 
 
 @dataclass(frozen=True)
@@ -75,26 +76,14 @@ def read_beside(checkpoint: Path, listed: Collection[str] | None = None) -> Besi
         readers.reverse()
     for name, reader in readers:
         config = read(name)
-        if config is not None and (found := _told(reader, config, read, folder / name)) is not None:
+        if config is not None and (found := reader(config, read, folder / name)) is not None:
             return found
     return Beside()
 
 
-def _told(reader: Reader, config: Mapping[str, Any], read: Read, path: Path) -> Beside | None:
-    """What a reader finds; a value of another kind than it takes is an error of the file."""
-    try:
-        return reader(config, read)
-    except VitzooError:
-        raise
-    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        said = shown(f"{type(error).__name__}: {error}")
-        raise WeightsError(
-            f"{path}: it, or what belongs to it, has a value of a wrong kind ({said}); mend it"
-        ) from None
-
-
-def _timm_or_huggingface(config: Mapping[str, Any], read: Read) -> Beside | None:
+def _timm_or_huggingface(config: Mapping[str, Any], read: Read, where: Path) -> Beside | None:
     if "architecture" in config:  # transformers' classes around a model of timm have timm's own file
+        Timm.checked(config, where)
         said = timm_config.told(config)
         return Beside(
             said.fields,
@@ -108,9 +97,12 @@ def _timm_or_huggingface(config: Mapping[str, Any], read: Read) -> Beside | None
         )
     if "model_type" not in config:
         return None
+    HuggingFace.checked(config, where)
     # Version 5 of transformers writes a processor of pictures and texts as one file.
     whole = read("processor_config.json") or {}
     processor = read("preprocessor_config.json") or whole.get("image_processor")
+    if processor is not None:
+        Processor.checked(processor, where.with_name("preprocessor_config.json"))
     fields, usual = hf_config.told(config)
     return Beside(
         fields,
@@ -121,7 +113,8 @@ def _timm_or_huggingface(config: Mapping[str, Any], read: Read) -> Beside | None
     )
 
 
-def _open_clip(config: Mapping[str, Any], read: Read) -> Beside:
+def _open_clip(config: Mapping[str, Any], read: Read, where: Path) -> Beside:
+    OpenClip.checked(config, where)
     said = open_clip_config.told(config)
     return Beside(
         said.fields,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from math import inf, nextafter
 from typing import Any
 
-from vitzoo.errors import LayoutError, SpecError
+from vitzoo.errors import LayoutError, SpecError, shown
 from vitzoo.spec import Rope, ViTSpec
 from vitzoo.spec.tensors import SOME, When, admits
 
@@ -61,7 +61,7 @@ class Words(Rule):
             if said == values:
                 return meant
         several = len(self.keys) > 1
-        found = values if several else repr(values[0])
+        found = shown(values if several else values[0])
         expected = ", ".join(dict.fromkeys(str(said if several else said[0]) for said, _ in self.rows))
         raise LayoutError(f"{', '.join(self.keys)} is {found}; expected one of {expected}")
 
@@ -96,7 +96,7 @@ class Always(Rule):
 
     def read(self, values: Values, known: Mapping[str, Any]) -> Values:
         if self.reason and values[0] != self.value:
-            raise LayoutError(f"{self.keys[0]} is {values[0]!r}, expected {self.value!r}: {self.reason}")
+            raise LayoutError(f"{self.keys[0]} is {shown(values[0])}, expected {self.value!r}: {self.reason}")
         return ()
 
     def write(self, values: Values, known: Mapping[str, Any]) -> Values | None:
@@ -183,8 +183,8 @@ def read(rules: Iterable[Rule], keys: Mapping[str, Any], where: str, known: Mapp
             values = rule.read(tuple(_tuples(keys[key]) for key in rule.keys), fields)
         except LayoutError as error:
             raise LayoutError(f"{where}: {error}") from None
-        except (TypeError, ValueError):
-            found = ", ".join(f"{key} {keys[key]!r}" for key in rule.keys)
+        except (ArithmeticError, LookupError, TypeError, ValueError):
+            found = ", ".join(f"{key} {shown(keys[key])}" for key in rule.keys)
             raise LayoutError(f"{where}: {found} cannot be read; mend the file, or move it away") from None
         rests = frozenset(rule.keys).union(*(sources[name] for name in (*rule.when, *of)))
         for name, value in zip(rule.fields, values, strict=True):

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from vitzoo.errors import SpecError
 from vitzoo.model.attention import ATTENTIONS
 from vitzoo.model.head import HEADS
 from vitzoo.model.init import init_weights
@@ -21,6 +22,7 @@ from vitzoo.model.mlp import MLPS
 from vitzoo.model.pool import POOLS
 from vitzoo.model.position import PatchEmbed, Place, PosTable, RelPosTable, Rotary
 from vitzoo.registry import class_names
+from vitzoo.registry.label_sets import count as label_count
 from vitzoo.spec import NEW, About, BlockKind, FinalNorm, PosEmbed, Preprocessing, RelPos, Resample, ViTSpec
 
 T = TypeVar("T")
@@ -144,6 +146,9 @@ class Backbone(nn.Module):
 
     @about.setter
     def about(self, about: About) -> None:
+        named, classes = label_count(about.labels), self.spec.num_classes
+        if named not in (None, classes):
+            raise SpecError(f"labels has {named} names, and the model has {classes} classes; give one name for each")
         self._about = about
         for module in self.modules():
             if isinstance(module, PosTable | RelPosTable):

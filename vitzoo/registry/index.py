@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from vitzoo.errors import RegistryError
 from vitzoo.registry import shipped
 from vitzoo.registry.entry import Entry, Fields, implied_names, near
+from vitzoo.small_files import there
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -127,11 +128,12 @@ def draft(path: Path) -> tuple[list[Entry], list[str]]:
     path = path.expanduser().resolve()
     ours = path.is_relative_to(shipped.data_dir().resolve())
     new, problems = _Registry().checked(shipped.data_dir()) if ours else _registry().checked(path)
-    inside = path if path.is_dir() else path.parent
+    folder = there(path) and path.is_dir()
+    inside = path if folder else path.parent
     entries = [
         entry
         for entry in (*new.models.values(), *new.weights.values())
-        if (Path(entry.file) == path or path.is_dir()) and Path(entry.file).is_relative_to(inside)
+        if (Path(entry.file) == path or folder) and Path(entry.file).is_relative_to(inside)
     ]
     return entries, problems
 
@@ -314,7 +316,7 @@ def _from(root: Path, file: str) -> str:
 def _files_at(path: Path) -> tuple[list[Path], Path | None]:
     """The families at a path, a folder or one file, and the presets that a folder has for them."""
     path = path.expanduser().resolve()
-    if not path.is_dir():
+    if not there(path) or not path.is_dir():
         return [path], None
     files, presets = shipped.yaml_files(path), path / shipped.PRESETS
     if not files:

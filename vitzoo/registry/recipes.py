@@ -17,6 +17,7 @@ from vitzoo.errors import RegistryError
 from vitzoo.registry.reference import recipe_file
 from vitzoo.registry.shipped import data_dir
 from vitzoo.registry.strict_yaml import read_yaml
+from vitzoo.small_files import there
 from vitzoo.spec import Frozen, Size
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -187,7 +188,7 @@ def _find(name: str, beside: Path | None) -> Path:
     places = [] if beside is None else [beside.parent / f"{name}.yaml"]
     places.append(data_dir() / "recipes" / f"{name}.yaml")
     for place in places:
-        if place.is_file():
+        if there(place) and place.is_file():
             return place
     close = difflib.get_close_matches(name, list_recipes())
     hint = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(list_recipes())}"

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from vitzoo.errors import RegistryError, SpecError, WeightsError, public
 from vitzoo.registry import index
+from vitzoo.small_files import there
 from vitzoo.spec import BundledSource, HubSource, Source, UrlSource
 
 _HUB = ("hf-hub:", "hf_hub:")  # timm takes both; the first is the normal form
@@ -222,18 +223,18 @@ def _addressed(text: str) -> Reference:
 def _known(text: str) -> Name | None:
     """A name of the registry as it stands there; with a revision, of the repository in its place."""
     if index.knows(text):
-        if _exists(text):
+        if there(text):
             _say(f"'{text}' is taken for the model of that name; write ./{text} for the file", NameBeforeFile)
         return Name(index.resolve(text).name)
     repo, sign, revision = text.partition("@")
-    if sign and revision and index.knows(repo) and not _exists(text):
+    if sign and revision and index.knows(repo) and not there(text):
         return Name(index.resolve(repo).name, repo, revision)
     return None
 
 
 def _plain(text: str) -> Reference:
     """What has neither a prefix nor the name of something known."""
-    if _exists(text) or text.endswith(_SUFFIXES):
+    if there(text) or text.endswith(_SUFFIXES):
         return File(Path(text))
     found = other_spellings(text)
     if len(names := {index.resolve(name).name for name in found}) > 1:
@@ -265,13 +266,6 @@ def other_spellings(text: str) -> list[str]:
 def _folded(name: str) -> str:
     """A name in small letters and digits; `dinov2_vits14` without what says that it is a ViT."""
     return re.sub(r"[^a-z0-9]", "", re.sub(r"(?<=[a-z0-9])[_-]vit", "", name.lower()))
-
-
-def _exists(text: str) -> bool:
-    try:
-        return Path(text).exists()
-    except (OSError, ValueError):  # no name that a file could have
-        return False
 
 
 def _say(text: str, kind: type[UserWarning]) -> None:

@@ -357,9 +357,9 @@ def layout_name(config: Mapping[str, Any]) -> str:
 
 
 def labels(config: Mapping[str, Any]) -> tuple[str, ...] | None:
-    """Names of the classes in the order of the logits."""
-    names = config.get(LABELS)
-    return tuple(names[key] for key in sorted(names, key=int)) if names else None
+    """Names of the classes in the order of the logits, which numbers with gaps between them are not."""
+    names = {int(number): name for number, name in (config.get(LABELS) or {}).items()}
+    return tuple(names[i] for i in range(len(names))) if names and max(names) < len(names) else None
 
 
 def spec_fields(config: Mapping[str, Any]) -> Fields:
@@ -396,10 +396,11 @@ def _with_task(kind: Kind, task: Task, outer: Mapping[str, Any], full: Mapping[s
 
 
 def _count(key: str | None, told: Mapping[str, Any]) -> int:
-    """How many outputs there are; transformers leaves out its own default."""
+    """How many outputs there are; transformers leaves out its own default, and null says nothing."""
+    said = {name: value for name, value in told.items() if value is not None}
     if key == LABELS:
-        return len(told[LABELS]) if LABELS in told else told.get("num_labels", 2)
-    return told.get(EMBEDDING, 512) if key == EMBEDDING else 0
+        return len(said[LABELS]) if LABELS in said else said.get("num_labels", 2)
+    return said.get(EMBEDDING, 512) if key == EMBEDDING else 0
 
 
 def _outputs(key: str | None, spec: ViTSpec, labels: Sequence[str] | None) -> Fields:

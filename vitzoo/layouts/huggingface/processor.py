@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from math import floor, isclose, isqrt, nextafter
 from typing import Any
 
-from vitzoo.errors import LayoutError
+from vitzoo.errors import LayoutError, shown
 from vitzoo.layouts.config_rules import Fields, pair
 from vitzoo.layouts.huggingface.config import kind_of, spec_fields
 from vitzoo.spec import CropMode, CropOffset, Interpolation, Preprocessing, ResizeType, ViTSpec
@@ -139,12 +139,17 @@ def _with_defaults(processor: Mapping[str, Any], config: Mapping[str, Any]) -> t
     return name, full
 
 
+def _said(box: Any) -> Any:
+    """Lengths by name without those that are null, which says nothing."""
+    return {name: side for name, side in box.items() if side is not None} if isinstance(box, Mapping) else box
+
+
 def _crop(full: Mapping[str, Any], own: tuple[int, int] | None) -> Fields:
     """How the picture's size becomes that of the crop: `crop_mode`, and a `crop_pct` that gives exactly the sizes told.
 
     The crop's size is named where it is not the model's `own`.
     """
-    size, where = full["size"], "preprocessor_config.json"
+    size, crop, where = _said(full["size"]), _said(full.get("crop_size")), "preprocessor_config.json"
     if isinstance(size, int):
         size = {"height": size, "width": size} if full["default_to_square"] else {"shortest_edge": size}
     if set(size) == {"shortest_edge"} and full["do_center_crop"]:
@@ -156,7 +161,9 @@ def _crop(full: Mapping[str, Any], own: tuple[int, int] | None) -> Fields:
             f"{where}: size is {size} with do_center_crop {full['do_center_crop']}; expected height and width, or "
             "shortest_edge and a crop, so that all pictures have one size"
         )
-    crop = full.get("crop_size", scaled) if full["do_center_crop"] else scaled
+    crop = scaled if crop is None or not full["do_center_crop"] else crop
+    if isinstance(crop, Mapping) and not {"height", "width"} <= crop.keys():
+        raise LayoutError(f"{where}: crop_size is {shown(crop)}; expected height and width")
     crop = pair([crop["height"], crop["width"]] if isinstance(crop, Mapping) else crop)
     if mode is CropMode.CENTER and crop[0] != crop[1]:
         raise LayoutError(f"{where}: a crop of {crop} from pictures scaled by their shorter side; expected a square")

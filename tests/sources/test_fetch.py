@@ -19,6 +19,7 @@ from vitzoo.errors import RegistryError, WeightsError
 from vitzoo.registry.reference import parse
 from vitzoo.sources.failures import Absent, Mismatch, NotCached, Unreachable
 from vitzoo.sources.fetch import SourceFailed
+from vitzoo.sources.mirror import Unlisted
 from vitzoo.sources.pin import pin
 from vitzoo.sources.storage import prefetch
 
@@ -176,7 +177,7 @@ class TestHub:
 class TestAddresses:
     def test_web(self, b: Bench) -> None:
         address = b.hub.url(URL_FILE, checkpoint())
-        model = b.create(f"{address}#sha256={DIGEST[:12]}")
+        model = b.create(f"{address}#sha256={DIGEST}")
         assert is_probe(model)
         assert model.origin == f"{address} sha256:{DIGEST}"
         assert is_probe(b.create(address))
@@ -207,8 +208,8 @@ class TestAddresses:
     @pytest.mark.filterwarnings("ignore::vitzoo.sources.promise.DamagedFile")
     def test_another_digest_is_another_file(self, b: Bench) -> None:
         address = b.hub.url(URL_FILE, checkpoint())
-        with pytest.raises(Mismatch, match=r"was fetched again and was wrong again: sha256 00000000 was expected"):
-            b.create(f"{address}#sha256=00000000")
+        with pytest.raises(Mismatch, match=r"was fetched again and was wrong again: sha256 0{64} was expected"):
+            b.create(f"{address}#sha256={'0' * 64}")
 
     @pytest.mark.proves(promise="No code from weights, no path from the network", against="names from the network")
     def test_names_from_the_network_are_plain(self, b: Bench) -> None:
@@ -278,6 +279,67 @@ class TestMirror:
         with pytest.warns(SourceFailed, match=f"came from hf://{REPO}/{FILE}@{b.commit}; before it: {file} is not"):
             assert is_probe(b.create())
         assert file.exists()  # a mirror is not ours to tidy
+
+    @pytest.mark.proves(
+        promise="The bytes are the right ones",
+        against="config.json and card of a mirror: edited, or not in its SHA256SUMS",
+    )
+    @pytest.mark.parametrize("file", ["config.json", "README.md"])
+    def test_what_is_beside_the_weights(self, b: Bench, mirror: Path, tmp_path: Path, file: str) -> None:
+        b.offline(False)
+        b.monkeypatch.delenv("VITZOO_MIRROR")
+        folder = vitzoo.save(vitzoo.create("vit_nano4.cifar10", pretrained=True), tmp_path / "folder", "timm")
+        b.hub.add("org/folder", {path.name: path.read_bytes() for path in folder.iterdir()})
+        prefetch("hf-hub:org/folder", mirror)
+        shutil.rmtree(b.home / "hub")
+        b.monkeypatch.setenv("VITZOO_MIRROR", str(mirror))
+        b.offline()
+        good = b.create("hf-hub:org/folder").about
+        place, sums = mirror / "hf/org/folder" / file, mirror / "SHA256SUMS"
+        whole = place.read_bytes()
+        place.write_bytes(whole.replace(b"apache-2.0", b"mit").replace(b"0.49", b"0.41"))
+        with pytest.raises(
+            WeightsError, match=rf"{file} is not the file that .*SHA256SUMS promises: .* copy it to the mirror"
+        ):
+            b.create("hf-hub:org/folder", like="vit_nano4")
+        listed = sums.read_text()
+        sums.write_text("".join(line for line in listed.splitlines(keepends=True) if file not in line))
+        with pytest.warns(Unlisted, match=rf"{file} was not read, since .*SHA256SUMS does not name it") as caught:
+            found = b.create("hf-hub:org/folder", like="vit_nano4").about
+        assert found.preprocessing == good.preprocessing or file == "config.json"
+        place.write_bytes(whole)
+        advised = re.search(r"`(sha256sum .*)` in", str(caught[0].message))
+        assert advised is not None
+        subprocess.run(advised[1], shell=True, cwd=mirror, check=True)
+        assert sorted(sums.read_text().splitlines()) == sorted(listed.splitlines())
+        assert b.create("hf-hub:org/folder").about == good
+
+    @pytest.mark.proves(promise="One line", against="a SHA256SUMS that `sha256sum` would not write")
+    @pytest.mark.parametrize("text", ["00 x\n", f"{'0' * 64}\n", f"{'0' * 64}  x\n{'1' * 64}  x\n", "\xff", None])
+    def test_sums_that_are_none(self, b: Bench, mirror: Path, text: str | None) -> None:
+        """A short digest would be the beginning of many."""
+        (mirror / "SHA256SUMS").unlink()
+        if text is None:
+            (mirror / "SHA256SUMS").mkdir()
+        else:
+            (mirror / "SHA256SUMS").write_bytes(text.encode("latin1"))
+        with pytest.raises(WeightsError, match=r"SHA256SUMS.*(write the mirror again|cannot be read)"):
+            b.create()
+
+    @pytest.mark.proves(
+        promise="No code from weights, no path from the network", against="a signature in an address that is mirrored"
+    )
+    def test_names_in_a_mirror_keep_no_secret(self, b: Bench, mirror: Path) -> None:
+        b.offline(False)
+        address = f"{b.hub.endpoint}{URL_FILE}?signature=hunter2".replace("//", "//ann:hunter3@")
+        prefetch(address, mirror)
+        held = [str(path) for path in mirror.rglob("*")] + [(mirror / "SHA256SUMS").read_text()]
+        assert not [text for text in held if "hunter" in text or "signature" in text]
+        b.offline()
+        shutil.rmtree(b.home / "vitzoo")
+        assert is_probe(b.create(address))
+        with pytest.raises(NotCached):
+            b.create(address.replace("hunter2", "hunter4"))
 
     def test_no_digest_is_said(self, b: Bench, mirror: Path) -> None:
         (mirror / "SHA256SUMS").unlink()

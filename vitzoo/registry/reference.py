@@ -214,9 +214,12 @@ def _addressed(text: str) -> Reference:
         raise WeightsError(f"'{text}' is not a known kind of address; expected hf://org/repo/file or https://host/file")
     if not _ON_WEB.fullmatch(url):
         raise WeightsError(f"'{text}' is not the address of a file; expected https://host/file")
-    digest = re.fullmatch("sha256=([0-9a-f]{8,64})", fragment)
+    digest = re.fullmatch("sha256=([0-9a-f]{64})", fragment.lower())
     if fragment and digest is None:
-        raise WeightsError(f"'{public(url)}': expected #sha256= and 8 to 64 hexadecimal digits, found '#{fragment}'")
+        raise WeightsError(
+            f"'{public(url)}': expected #sha256= and all 64 digits of the file's digest, found '#{fragment[:80]}'; "
+            "write the ones that `sha256sum FILE` prints, or leave '#...' out of an https address"
+        )
     return Address(UrlSource(kind="url", url=url, layout="", sha256=digest[1] if digest else None))
 
 

@@ -9,12 +9,13 @@ from typing import Literal
 
 from vitzoo.errors import WeightsError
 from vitzoo.registry.reference import Name, Repository, place_of
+from vitzoo.small_files import there
 from vitzoo.sources.cache import file_of
 from vitzoo.sources.failures import Mismatch, NotCached
 from vitzoo.sources.hub_cache import CARD, COMMIT, CONFIGURATION, REPOSITORY_FILES, license_in, offline, shards_of
 from vitzoo.sources.lock import Pin, pin_of
-from vitzoo.sources.mirror import mirror, mirrored, place_in_mirror
-from vitzoo.sources.promise import NOTHING, Held, Promise
+from vitzoo.sources.mirror import listed, mirror, mirrored, place_in_mirror
+from vitzoo.sources.promise import Held, Promise
 from vitzoo.spec import BundledSource, HubSource, Origin, Source, UrlSource
 
 BUNDLED = Path(__file__).parents[1] / "bundled"
@@ -212,9 +213,9 @@ def _as_pinned(pin: Pin | None, way: Way) -> list[Held] | None:
 def _card_in(folder: Path, repo: str, revision: str | None) -> Held | Literal[False] | None:
     """The card of a repository in a mirror, which may have none; False if the mirror has nothing of the repository."""
     place = place_in_mirror(HubSource(repo=repo, file=CARD, revision=revision, layout="", sha256=None))
-    if place is None or not (folder / place).parent.is_dir():
+    if place is None or not there((folder / place).parent):
         return False
-    return mirrored(folder, place, NOTHING)
+    return listed(folder, place)
 
 
 def _mirrored_folder(
@@ -229,8 +230,8 @@ def _mirrored_folder(
             source = HubSource(repo=repo, file=name, revision=revision, layout="", sha256=None)
             files = _mirror(folder, source, None)
             if files is not None:
-                beside = (source.model_copy(update={"file": one}) for one in CONFIGURATION)
-                return files + [held for one in beside for held in _mirror(folder, one, None) or ()]
+                beside = [place_in_mirror(source.model_copy(update={"file": one})) for one in CONFIGURATION]
+                return files + [held for one in beside if one and (held := listed(folder, one)) is not None]
     return None
 
 

@@ -1,25 +1,34 @@
 """A folder that stands for the network, where `$VITZOO_MIRROR` names one.
 
     hf/org/repo/FILE            files of the hub; hf/org/repo@REVISION/FILE where a source names a revision
-    url/host/path/of/FILE       files from web addresses; FILE@QUERY where there is a query
+    url/host/path/of/FILE       files from web addresses; FILE@DIGEST of the query where there is one
     SHA256SUMS                  digests as `sha256sum` writes and checks them
 
 `vitzoo cache prefetch NAME... --mirror DIR` writes it; any copy of it will do.
 """
 
+import hashlib
 import os
+import re
+import shlex
+import warnings
 from pathlib import Path
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
-from vitzoo.errors import WeightsError
-from vitzoo.small_files import read_small_text
+from vitzoo.errors import WeightsError, shown
+from vitzoo.small_files import read_small_text, there
 from vitzoo.sources.failures import Mismatch
 from vitzoo.sources.hub_cache import check_name
-from vitzoo.sources.promise import Held, Promise
+from vitzoo.sources.promise import NOTHING, Held, Promise
 from vitzoo.spec import HubSource, Source, UrlSource
 
 ENVIRONMENT = "VITZOO_MIRROR"
 SUMS = "SHA256SUMS"
+_LINE = re.compile(r"([0-9a-fA-F]{64}) [ *](?:\./)?(.+)")
+
+
+class Unlisted(UserWarning):
+    """A file of a mirror that was not read, since nothing says what it must be."""
 
 
 def mirror() -> Path | None:
@@ -51,7 +60,7 @@ def place_in_mirror(source: Source) -> str | None:
         case UrlSource():
             split = urlsplit(source.url)
             port = f"_{split.port}" if split.port is not None else ""
-            query = f"@{quote(split.query, safe='=&')}" if split.query else ""
+            query = f"@{_short(split.query)}" if split.query else ""  # which may be secret, and tells files apart
             place = f"url/{split.hostname}{port}{unquote(split.path)}{query}"
         case _:
             return None
@@ -64,9 +73,10 @@ def mirrored(folder: Path, place: str, promise: Promise) -> Held | None:
 
     Raises:
         Mismatch: it is not what was promised, or not what the mirror's own `SHA256SUMS` says.
+        WeightsError: `SHA256SUMS` cannot be read.
     """
     path = folder / place
-    if not path.is_file():
+    if not (there(path) and path.is_file()):
         return None
     stated = Promise(sha256=sums(folder).get(place))
     for wanted, where in ((promise, "the registry or lock"), (stated, str(folder / SUMS))):
@@ -76,11 +86,47 @@ def mirrored(folder: Path, place: str, promise: Promise) -> Held | None:
     return Held(path, str(path), note=note)
 
 
+def listed(folder: Path, place: str) -> Held | None:
+    """What lies beside weights in a mirror: a configuration, a card. What `SHA256SUMS` does not name is not read.
+
+    Raises:
+        Mismatch, WeightsError: see `mirrored`.
+    """
+    path = folder / place
+    if there(path) and place not in sums(folder):
+        warnings.warn(
+            f"{path} was not read, since {folder / SUMS} does not name it; if it belongs there, run "
+            f"`sha256sum {shlex.quote(place)} >> {SUMS}` in {folder}",
+            Unlisted,
+            stacklevel=2,
+        )
+        return None
+    return mirrored(folder, place, NOTHING)
+
+
 def sums(folder: Path) -> dict[str, str]:
-    """From a file's place in the mirror to its digest."""
+    """From a file's place in the mirror to its digest.
+
+    Raises:
+        WeightsError: a file that `sha256sum` would not write, or would not know how to check.
+    """
+    path = folder / SUMS
     try:
-        lines = read_small_text(folder / SUMS).splitlines()
+        lines = read_small_text(path).splitlines()
     except FileNotFoundError:
         return {}
-    pairs = (line.split(maxsplit=1) for line in lines if line.strip())
-    return {pair[1].removeprefix("*").removeprefix("./"): pair[0].lower() for pair in pairs if len(pair) == 2}
+    except (OSError, UnicodeDecodeError) as error:
+        raise WeightsError(f"{path} cannot be read: {error}; write the mirror again") from None
+    found: dict[str, str] = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        match = _LINE.fullmatch(line)
+        if match is None or found.setdefault(match[2], match[1].lower()) != match[1].lower():
+            why = "expected a digest of 64 digits, two spaces and a name" if match is None else "it has another digest"
+            raise WeightsError(f"{path}, line {number}: {shown(line)}: {why}; mend it, or write the mirror again")
+    return found
+
+
+def _short(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

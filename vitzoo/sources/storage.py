@@ -190,11 +190,12 @@ def prefetch(name: str, mirror: Path | None = None) -> Fetched:
     assert source is not None  # all but repositories say which one served
     place = place_in_mirror(source)
     if place is not None:
-        start = place.rpartition("/")[0]
+        start, first = place.rpartition("/")[0], fetched.files[0]
         try:
             with locked(str(mirror.resolve())):
                 for held in (*fetched.files, *(() if fetched.card is None else (fetched.card,))):
-                    _copy(held.path, mirror, f"{start}/{held.path.name}", held.sha256)
+                    where = place if held is first and fetched.source else f"{start}/{held.path.name}"
+                    _copy(held.path, mirror, where, held.sha256)
         except OSError as error:
             raise WeightsError(f"the mirror {mirror} cannot be written: {error}; give another folder") from error
     return fetched

@@ -10,6 +10,7 @@ from vitzoo.data.folders import SUFFIXES, walk
 from vitzoo.data.places import Place, Skipped, no_picture, unusual
 from vitzoo.errors import ImageError
 from vitzoo.images.contents import HEAD, picture_kind, what_is
+from vitzoo.small_files import there
 
 STDIN = "-"
 CHUNK = 1 << 16
@@ -34,7 +35,7 @@ class Files:
         for argument in self.arguments:
             if argument == STDIN:
                 yield from self._from_stdin()
-            elif Path(argument).is_dir():
+            elif there(argument) and Path(argument).is_dir():
                 yield from self._below(Path(argument))
             else:
                 yield argument

@@ -275,6 +275,21 @@ def test_files_in_a_tar_and_in_a_list(tmp_path: Path, vit: ViT, pictures: Path) 
     assert "none.png" in listed.unread[0][1]
 
 
+def test_a_second_list_says_nothing_of_the_first(tmp_path: Path, vit: ViT, pictures: Path) -> None:
+    embed(vit, [pictures / "a" / "0.png"], tmp_path / "out", **FEW)
+    done = embed(vit, [pictures / "b" / "1.png"], tmp_path / "out", **FEW)
+    assert (len(done.store), done.removed) == (2, 0)
+
+
+def test_a_picture_in_two_rows_of_a_table_has_one_vector(tmp_path: Path, vit: ViT, pictures: Path) -> None:
+    rows = ["path,label", "a/0.png,x", "a/2.png,x", "a/0.png,y", "b/1.png,y"]
+    (pictures / "table.csv").write_text("\n".join(rows) + "\n")
+    store = embed(vit, pictures / "table.csv", tmp_path / "out", **FEW).store
+    assert sorted(key.rpartition("/")[2] for key in vectors(store)) == ["0.png", "1.png", "2.png"]
+    assert len(store) == 3
+    assert embed(vit, pictures / "table.csv", tmp_path / "out", **FEW)[1:4] == (0, 3, 0)
+
+
 # --- killed at each step
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+import numpy as np
+
 from vitzoo.data.folders import found_in
 from vitzoo.data.natural import natural
 from vitzoo.data.open import TABLES, open_splits
@@ -29,6 +31,8 @@ class Items:
     """What opens those."""
     left_out: tuple[Skipped, ...] = ()
     """Files beside them that are no pictures."""
+    whole: bool = True
+    """Whether they are all that the source has: a list does not say what is gone."""
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -64,7 +68,7 @@ def items_of(data: Data) -> list[Items]:
 def _listed(paths: Iterable[str | os.PathLike[str]]) -> Items:
     """Files as they are named; the same file twice is one."""
     keys = list(dict.fromkeys(os.fspath(path) for path in paths))
-    return Items("", keys, [Place(Path(key)) for key in keys])
+    return Items("", keys, [Place(Path(key)) for key in keys], whole=False)
 
 
 def _opened(data: str | os.PathLike[str]) -> list[Items]:
@@ -83,8 +87,11 @@ def _opened(data: str | os.PathLike[str]) -> list[Items]:
 
 
 def _of_split(source: str, split: str, pictures: Pictures) -> Items:
-    names = [f"{split}/{name}" for name in pictures.names]
-    return Items(source, names, [None] * len(names), pictures, pictures.left_out)
+    """The pictures of a split; one that a table has in several rows is one."""
+    first = {f"{split}/{name}": i for i, name in reversed(list(enumerate(pictures.names)))}
+    once = pictures.take(np.array(sorted(first.values()), dtype=np.int64))
+    names = [f"{split}/{name}" for name in once.names]
+    return Items(source, names, [None] * len(names), once, pictures.left_out)
 
 
 def _first(found: Sequence[Items]) -> str:

@@ -33,6 +33,7 @@ ROWS = 8192
 """Pictures of a file: what is lost at most if the process is killed."""
 LARGEST = 2 << 30
 """Bytes of one picture."""
+HASHED = 1024  # pictures that are hashed between two looks at the clock
 IN_MEMORY = "a model in memory"
 """What a recipe says of a model that was given as such."""
 
@@ -129,11 +130,18 @@ def _compare(items: Items, known: dict[str, Known]) -> tuple[list[int], set[str]
 
     A picture whose bytes are as they were is left alone, also if it could not be read.
     """
-    gone = {key for key, one in known.items() if not one.removed} - set(items.keys)
+    gone = {key for key, one in known.items() if not one.removed} - set(items.keys) if items.whole else set()
     there = [i for i, key in enumerate(items.keys) if key in known and not known[key].removed]
+    some = [there[start : start + HASHED] for start in range(0, len(there), HASHED)]
+    same = set[int]()
     with ThreadPoolExecutor() as pool:  # hashing lets other threads go on
-        digests = pool.map(lambda i: _digest(items, i), there)
-        same = {i for i, found in zip(there, digests, strict=True) if found == known[items.keys[i]].sha256 is not None}
+        for numbers in tracked(some, "comparing"):
+            digests = pool.map(lambda i: _digest(items, i), numbers)
+            same |= {
+                i
+                for i, found in zip(numbers, digests, strict=True)
+                if found is not None and found == known[items.keys[i]].sha256
+            }
     return [i for i in range(len(items)) if i not in same], gone
 
 

@@ -1,5 +1,6 @@
 """docs/finetuning.md word for word: its commands and its Python, on small pictures."""
 
+import json
 import re
 import shlex
 from itertools import product
@@ -49,11 +50,12 @@ def test_the_page_word_for_word(pictures: Path, run) -> None:
     assert commands >= 9
     made = sorted(path.name for path in Path("out").iterdir())
     assert made == ["first", "folds", "for_transformers", "larger", "lora", "probe", "python"]
-    for name in set(made) - {"for_transformers"}:
+    for name in set(made) - {"folds", "for_transformers"}:
         model = vitzoo.create(f"out/{name}")
         assert model.labels == ("cat", "dog")
         assert (Path("out") / name / "report.md").is_file()
         assert "e7771e916525b9127d43ea87965a5b4f9c2fc4bf494331b8234405640ee91ddc" in model.origin
+    assert json.loads((Path("out") / "folds" / "results.json").read_text())["folds"] == 2
     x = torch.randn(2, 3, 32, 32)
     torch.testing.assert_close(scope["adapted"](x), vitzoo.create("out/lora")(x), rtol=1e-4, atol=1e-4)
     assert vitzoo.create("out/larger").spec.img_size == (48, 48)

@@ -88,7 +88,7 @@ def _classes(pictures: Pictures) -> str:
 def _reason(where: str, reason: str) -> str:
     """The part of a reason that files have in common."""
     text = reason.replace(f"{where!r}: ", "").replace(f"{where}: ", "")
-    text = text.partition("; ")[0].removeprefix("expected a picture, found ")
+    text = text.rpartition("expected a picture, found ")[2].partition("; ")[0]
     return _short(text)
 
 

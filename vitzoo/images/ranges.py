@@ -60,7 +60,9 @@ def span(values: Pixels, form: Form, name: str, white: float, kind: str = "value
         if not np.isfinite(values).all():
             raise ImageError(f"{found}; give numbers alone")
         least = f"black={low:g} and " if low < form.black else ""
-        raise ImageError(f"{found}; scale them, or say which value is white: {least}white={max(high, white):g}")
+        lowest = min(low, form.black)
+        most = max(high, white if form.white is not None else high if high > lowest else lowest + 1)
+        raise ImageError(f"{found}; scale them, or say which value is white: {least}white={most:g}, or more")
     return form.black, white - form.black
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from vitzoo.embedding.store import Store
     from vitzoo.errors import VitzooError
     from vitzoo.evaluation.measure import evaluate
+    from vitzoo.evaluation.probes import probe
     from vitzoo.images.load import load_image
     from vitzoo.images.transform import preprocess
     from vitzoo.model import Tokens
@@ -50,6 +51,7 @@ _HOMES = {
     "info": "vitzoo.registry.describe",
     "Tokens": "vitzoo.model",
     "ViT": "vitzoo.publish.dialect",
+    "probe": "vitzoo.evaluation.probes",
     "load_image": "vitzoo.images.load",
     "preprocess": "vitzoo.images.transform",
     "push": "vitzoo.publish.push",
@@ -86,6 +88,7 @@ __all__ = [
     "list_pretrained",
     "load_image",
     "preprocess",
+    "probe",
     "push",
     "save",
     "search",

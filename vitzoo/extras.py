@@ -5,13 +5,14 @@ from contextlib import contextmanager
 
 from vitzoo.errors import VitzooError
 
-ROOMS = {"embedding": "embed", "evaluation": "train", "train": "train"}
+ROOMS = {"embedding": "embed", "train": "train"}
 """The extra that a room needs."""
 
 PACKAGES = {
     "embed": ("pyarrow>=17",),
     "train": ("lightning>=2.6", "matplotlib>=3.9", "peft>=0.17", "tensorboard>=2.18", "torchmetrics>=1.6"),
     "datasets": ("datasets>=3",),
+    "parquet": ("pyarrow>=17",),
     "timm": ("timm>=1.0.31",),
     "torchvision": ("torchvision",),
     "transformers": ("transformers>=5",),

@@ -1,6 +1,9 @@
 """Accuracy, calibration and confusion against values worked out by hand; classes matched by name or not at all."""
 
 import json
+import subprocess
+import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,11 +16,11 @@ from torch import Tensor
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 import vitzoo
-from vitzoo.data.open import open_splits
 from vitzoo.data.pictures import Pictures
 from vitzoo.errors import DataError, SpecError
-from vitzoo.evaluation.measure import Evaluation, evaluate, matched, measure
-from vitzoo.evaluation.neighbours import nearest_neighbours, votes
+from vitzoo.evaluation.classes import ClassEvaluation
+from vitzoo.evaluation.measure import evaluate, matched, measure
+from vitzoo.evaluation.predict import Findings
 
 LABELS = ("ant", "bee", "cow", "dog", "eel", "fox")
 
@@ -32,11 +35,8 @@ def pictures(targets: list[int], classes: tuple[str, ...] = LABELS) -> Pictures:
     return Pictures("made up", None, classes, names, np.array(targets), np.arange(len(targets)), "")
 
 
-def measured(rows: list[list[float]], targets: list[int]) -> Evaluation:
-    half = len(rows) // 2
-    scores, right = torch.tensor(rows), torch.tensor(targets)
-    batches = [(scores[:half], right[:half]), (scores[half:], right[half:])]
-    return measure(batches, pictures(targets), LABELS, "val", ())
+def measured(rows: list[list[float]], targets: list[int]) -> ClassEvaluation:
+    return measure(torch.tensor(rows).log(), pictures(targets), LABELS, "val", Findings())
 
 
 ROWS = [
@@ -93,8 +93,9 @@ def expected_calibration_error(scores: Tensor, targets: Tensor, bins: int = 15) 
 
 def test_five_classes_have_no_top5() -> None:
     scores, targets = torch.eye(5), [0, 1, 2, 3, 4]
-    found = measure([(scores, torch.arange(5))], pictures(targets, LABELS[:5]), LABELS[:5], "val", ())
+    found = measure(scores, pictures(targets, LABELS[:5]), LABELS[:5], "val", Findings())
     assert (found.top1, found.top5) == (1.0, None)
+    assert found.undefined["top5"] == "the model has 5 classes"
     assert (found.confusions, found.mistakes()) == ((), ())
 
 
@@ -179,29 +180,36 @@ def test_splits(tmp_path: Path, animals: Path, cifar: vitzoo.ViT) -> None:
         evaluate(cifar, tmp_path / "d", split="val")
 
 
-# Nearest neighbours.
+def test_each_picture_is_opened_once(animals: Path, cifar: vitzoo.ViT, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: Counter[str] = Counter()
+    read = Pictures.read
+
+    def counted(self: Pictures, i: int, *rest: Any) -> object:
+        seen[self.names[i]] += 1
+        return read(self, i, *rest)
+
+    monkeypatch.setattr(Pictures, "read", counted)
+    evaluate(cifar, animals, batch_size=2, num_workers=0)
+    assert set(seen.values()) == {1}
+    assert len(seen) == 9
 
 
-def test_votes_are_those_of_dino() -> None:
-    generator = torch.Generator().manual_seed(0)
-    known, queries = torch.randn(30, 8, generator=generator), torch.randn(7, 8, generator=generator)
-    targets = torch.randint(0, 4, (30,), generator=generator)
-    found = votes(known, targets, queries, 4, k=5, temperature=0.07)
-
-    for query, row in zip(queries, found, strict=True):
-        similar = torch.nn.functional.cosine_similarity(query[None], known)
-        near = similar.argsort(descending=True)[:5]
-        weights = torch.zeros(4)
-        for i in near:
-            weights[targets[i]] += torch.exp(similar[i] / 0.07)
-        assert torch.allclose(row, weights / weights.sum(), atol=1e-5)
+def test_processes_that_load_change_nothing(animals: Path, cifar: vitzoo.ViT) -> None:
+    (animals / "cat" / "bad.png").write_bytes(b"no picture")
+    alone, shared = (evaluate(cifar, animals, batch_size=2, num_workers=n) for n in (0, 2))
+    (animals / "cat" / "bad.png").unlink()
+    assert torch.equal(alone.scores, shared.scores)
+    assert alone.skipped == shared.skipped
+    assert [skipped.where for skipped in alone.skipped] == ["cat/bad.png"]
+    assert list(alone.pictures.names) == list(shared.pictures.names)
 
 
-def test_each_picture_is_its_own_nearest_neighbour(animals: Path) -> None:
-    model = vitzoo.create("vit_nano4.cifar10", pretrained=True, num_classes=0)
-    found = nearest_neighbours(model, animals, animals, k=1)
-    assert (found.top1, found.labels) == (1.0, ("cat", "ship", "truck"))
-    assert nearest_neighbours(model, animals, open_splits(animals)["all"], k=99).pictures_per_second > 0
+def test_a_model_that_gives_no_numbers_is_an_error(animals: Path) -> None:
+    broken = vitzoo.create("vit_nano4.cifar10", pretrained=True)
+    with torch.no_grad():
+        broken.head.fc.bias[3] = torch.nan
+    with pytest.raises(DataError, match=r"no numbers \(NaN\) for 9 of 9 pictures"):
+        evaluate(broken, animals)
 
 
 # The command line.
@@ -232,6 +240,10 @@ def test_the_command_refuses_in_one_line(run: Run, animals: Path, tmp_path: Path
         (animals, "--labels", tmp_path / "names.txt"),
         (animals, "--labels", tmp_path / "names.txt", "--knn", animals),
         (animals, "--device", "abacus"),
+        (animals, "--dtype", "float3"),
+        (animals, "--img-size", "big"),
+        (animals, "--crops", "3"),
+        (animals, "--predictions", tmp_path / "table.xlsx"),
     ):
         result = run("evaluate", "vit_nano4.cifar10", *arguments)
         assert result.code == 2
@@ -239,6 +251,28 @@ def test_the_command_refuses_in_one_line(run: Run, animals: Path, tmp_path: Path
         assert result.err.count("\n") == 1
 
 
-def test_the_command_with_neighbours(run: Run, animals: Path) -> None:
-    found = json.loads(run("evaluate", "vit_nano4.cifar10", animals, "--knn", animals, "-k", "1", "--json").out)
-    assert found["top1"] == 1.0
+def test_the_command_takes_the_options_of_a_model(run: Run, animals: Path) -> None:
+    plain = json.loads(run("evaluate", "vit_nano4.cifar10", animals, "--json", "--device", "auto").out)
+    larger = json.loads(run("evaluate", "vit_nano4.cifar10", animals, "--json", "--img-size", "48").out)
+    halved = json.loads(run("evaluate", "vit_nano4.cifar10", animals, "--json", "--dtype", "bfloat16").out)
+    assert larger["log_loss"] != plain["log_loss"]
+    assert halved["log_loss"] != plain["log_loss"]
+    assert halved["log_loss"] == pytest.approx(plain["log_loss"], abs=0.05)
+
+
+def test_intervals_can_be_left_out(run: Run, animals: Path) -> None:
+    found = json.loads(run("evaluate", "vit_nano4.cifar10", animals, "--json", "--bootstrap", "0").out)
+    assert found["intervals"] == {}
+    assert "95 %" not in run("evaluate", "vit_nano4.cifar10", animals, "--bootstrap", "0").out
+    assert "95 % between" in run("evaluate", "vit_nano4.cifar10", animals).out
+
+
+def test_evaluation_imports_nothing_that_is_slow() -> None:
+    """torchmetrics imports transformers and torchvision, Lightning imports torchmetrics: ten seconds."""
+    code = (
+        "import sys, vitzoo.cli.evaluate, vitzoo.evaluation.neighbours, vitzoo.evaluation.calibration\n"
+        "print([name for name in ('torchmetrics', 'lightning', 'transformers', 'torchvision', 'sklearn', 'matplotlib')"
+        " if name in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -56,15 +57,15 @@ def test_the_head_on_features_is_the_model_on_pictures(tmp_path: Path, data: Pat
 
 def test_each_picture_goes_through_the_model_once(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: Counter[str] = Counter()
-    load = Pictures.load
+    read = Pictures.read
 
-    def counted(self: Pictures, i: int, *rest: int) -> object:
+    def counted(self: Pictures, i: int, *rest: Any) -> object:
         seen[self.names[i]] += 1
-        return load(self, i, *rest)
+        return read(self, i, *rest)
 
     start = write_model(tmp_path / "tiny.safetensors")
     pictures(data)  # checks that all can be read
-    monkeypatch.setattr(Pictures, "load", counted)
+    monkeypatch.setattr(Pictures, "read", counted)
     monkeypatch.setattr(finetuning, "write_report", lambda *_: None)
     run(start, data, tmp_path / "out", "linear_probe", epochs=7)
 

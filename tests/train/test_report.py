@@ -15,7 +15,9 @@ from training import run, write_model, write_pictures
 import vitzoo
 from vitzoo.data.open import open_splits
 from vitzoo.evaluation import plots
-from vitzoo.evaluation.measure import Evaluation, evaluate
+from vitzoo.evaluation.classes import ClassEvaluation
+from vitzoo.evaluation.measure import evaluate, measure
+from vitzoo.evaluation.predict import Findings
 from vitzoo.registry.recipes import load_recipe
 from vitzoo.train.datamodule import PictureData
 from vitzoo.train.report import read_history, write_report
@@ -100,22 +102,17 @@ def test_history_is_read_as_numbers(tmp_path: Path) -> None:
 # Pictures of many classes.
 
 
-def made_up(folder: Path, classes: int) -> Evaluation:
-    pictures = open_splits(write_pictures(folder, 2))["all"]
+def made_up(folder: Path, classes: int) -> ClassEvaluation:
+    opened = open_splits(write_pictures(folder, 2))["all"]
     generator = torch.Generator().manual_seed(0)
     targets = torch.arange(classes).repeat(6)
-    return Evaluation(
-        pictures=pictures.take(np.arange(len(targets)) % len(pictures)),
-        split="val",
-        skipped=(),
-        labels=tuple(f"a name of class {i} that is long, and then some" for i in range(classes)),
-        targets=targets,
-        predictions=torch.where(torch.rand(len(targets), generator=generator) < 0.5, targets, (targets + 1) % classes),
-        probabilities=torch.rand(len(targets), generator=generator),
-        top5=None,
-        calibration_error=0.1,
-        pictures_per_second=1.0,
-    )
+    right = torch.rand(len(targets), generator=generator) < 0.5
+    guesses = torch.where(right, targets, (targets + 1) % classes)
+    sure = torch.rand(len(targets), generator=generator) * 5 + 0.1
+    pictures = replace(opened.take(np.arange(len(targets)) % len(opened)), targets=targets.numpy())
+    labels = tuple(f"a name of class {i} that is long, and then some" for i in range(classes))
+    scores = torch.nn.functional.one_hot(guesses, classes) * sure[:, None]
+    return measure(scores, pictures, labels, "val", Findings())
 
 
 @pytest.mark.parametrize("classes", [2, 10, 100, 300])

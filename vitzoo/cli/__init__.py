@@ -21,6 +21,7 @@ COMMANDS = {
     "verify": "verify:verify",
     "finetune": "finetune:finetune",
     "evaluate": "evaluate:evaluate",
+    "probe": "probe:probe",
     "embed": "embed:embed",
     "search": "search:search",
     "duplicates": "duplicates:duplicates",

@@ -1,6 +1,7 @@
-"""`vitzoo evaluate`: how many pictures of known classes a model recognises, and how sure it is when it is wrong."""
+"""`vitzoo evaluate`: what a model makes of pictures whose truth is known, and how far the numbers can be trusted."""
 
-import json
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -9,30 +10,32 @@ from vitzoo.cli.options import (
     DATA,
     AsJson,
     Black,
+    Bootstrap,
+    Compile,
     Device,
+    Dtype,
     GroupBy,
     ImageColumn,
+    ImgSize,
     LabelColumn,
     Labels,
     ModelArgument,
-    NumWorkers,
+    NumWorkersOrNone,
+    Predictions,
+    Seed,
     SplitColumn,
     StrictData,
     White,
     class_names,
-    usable_device,
     with_range,
 )
-from vitzoo.cli.tables import columns as in_columns
+from vitzoo.cli.results import check_all, opened, report
 from vitzoo.data.columns import Columns
-from vitzoo.data.open import check_there
-from vitzoo.errors import SpecError, one_line, public
-from vitzoo.extras import extra_for
+from vitzoo.errors import SpecError
 
 if TYPE_CHECKING:
-    from vitzoo.evaluation.measure import Evaluation
-
-MOST_ROWS = 20
+    from vitzoo.evaluation.result import Evaluation
+    from vitzoo.publish.dialect import ViT
 
 
 def evaluate(
@@ -50,51 +53,67 @@ def evaluate(
     image_column: ImageColumn = None,
     split_column: SplitColumn = None,
     group_by: GroupBy = None,
+    flip: Annotated[bool, typer.Option("--flip", help="average with the mirrored pictures")] = False,
+    crops: Annotated[int, typer.Option(help="1, or 5: average the centre and the corners")] = 1,
+    bootstrap: Bootstrap = 1000,
+    seed: Seed = 0,
+    predictions: Predictions = None,
+    calibrate: Annotated[
+        Path | None, typer.Option(metavar="OUT", help="write the model with the temperature that suits these pictures")
+    ] = None,
+    img_size: ImgSize = None,
     batch_size: Annotated[int, typer.Option("--batch-size", "-b", min=1, help="pictures per forward pass")] = 64,
     device: Device = "cpu",
-    num_workers: NumWorkers = 0,
+    dtype: Dtype = None,
+    compile: Compile = False,
+    num_workers: NumWorkersOrNone = None,
     strict_data: StrictData = False,
     as_json: AsJson = False,
 ) -> None:
-    """Compare a model's classes with those of pictures in folders; classes are matched by name."""
-    if knn is not None and labels is not None:
-        raise SpecError("--knn does not use a classifier, so --labels has no effect; give one of them")
-    for one in filter(None, (data, knn)):
-        check_there(one)
-    with extra_for("evaluation"):
-        from vitzoo.evaluation.measure import evaluate as by_classifier
-        from vitzoo.evaluation.neighbours import nearest_neighbours
-    from vitzoo.publish.dialect import create
-
-    vit = create(model, pretrained=True, device=usable_device(device))
+    """Compare a model's answers with the truth: classes of pictures in folders are matched by name."""
+    _check(knn, labels, calibrate, flip or crops > 1)
+    check_all(data, knn, predictions)
+    vit = opened(model, img_size, device, dtype, compile)
     with_range(vit, white, black)
     columns = Columns(tuple(label_column or ()), image_column, split_column, group_by)
-    options: dict[str, Any] = {"split": split, "batch_size": batch_size, "num_workers": num_workers}
-    options |= {"columns": columns, "strict": strict_data}
+    common: dict[str, Any] = {"split": split, "columns": columns, "batch_size": batch_size, "seed": seed}
+    common |= {"num_workers": num_workers, "strict": strict_data, "bootstrap": bootstrap}
     if knn is None:
-        names = None if labels is None else class_names(labels)
-        found = by_classifier(vit, data, labels=names, **options)
+        found = _by_classifier(vit, data, labels, {**common, "flip": flip, "crops": crops})
     else:
-        found = nearest_neighbours(vit, knn, data, k=k, **options)
-    if as_json:
-        print(json.dumps({"model": public(model), **found.to_dict()}, indent=2))
-    else:
-        _print(found)
+        found = _by_knn(vit, data, knn, k, common)
+    facts = {} if calibrate is None else {"calibrated": _calibrated(vit, found, calibrate)}
+    report(model, found, facts, predictions, as_json)
 
 
-def _print(found: "Evaluation") -> None:
-    facts = [("top-1", f"{found.top1:.2%}")]
-    facts += [] if found.top5 is None else [("top-5", f"{found.top5:.2%}")]
-    facts += [
-        ("calibration error", f"{found.calibration_error:.2%}"),
-        ("pictures", f"{len(found.targets)} ({found.split})"),
-        ("pictures a second", f"{found.pictures_per_second:.0f}"),
-    ]
-    print(in_columns(facts))
-    worst = sorted(found.classes, key=lambda result: (result.accuracy, result.name))
-    more = f", the worst {MOST_ROWS} of {len(worst)} (--json has all)" if len(worst) > MOST_ROWS else ""
-    print(f"\nclasses{more}:")
-    print(in_columns([(f"  {r.name}", f"{r.accuracy:.1%}", f"of {r.pictures}") for r in worst[:MOST_ROWS]]))
-    if found.skipped:
-        print(f"\n{len(found.skipped)} pictures left out:")
-        print("\n".join(f"  {one_line(f'{one.where}: {one.reason}')}" for one in found.skipped[:MOST_ROWS]))
+def _by_classifier(vit: "ViT", data: str, labels: Path | None, options: Mapping[str, Any]) -> "Evaluation":
+    from vitzoo.evaluation.measure import evaluate as measured
+
+    return measured(vit, data, labels=None if labels is None else class_names(labels), **options)
+
+
+def _by_knn(vit: "ViT", data: str, knn: str, k: int, options: Mapping[str, Any]) -> "Evaluation":
+    from vitzoo.evaluation.neighbours import nearest_neighbours
+
+    return nearest_neighbours(vit, knn, data, k=k, **options)
+
+
+def _check(knn: str | None, labels: Path | None, calibrate: Path | None, views: bool) -> None:
+    """Refuse options that have no effect together."""
+    given = {"--labels": labels is not None, "--calibrate": calibrate is not None, "--flip and --crops": views}
+    if knn is not None and (idle := [name for name, there in given.items() if there]):
+        raise SpecError(f"--knn does not use a classifier, so {idle[0]} has no effect; give one of them")
+    if calibrate is not None and views:
+        raise SpecError("--calibrate is for the model alone; leave out --flip and --crops")
+
+
+def _calibrated(vit: "ViT", found: "Evaluation", path: Path) -> dict[str, Any]:
+    """Write the model with a temperature; what that does."""
+    from vitzoo.checkpoints.save import save
+    from vitzoo.evaluation.calibration import cooled, fitted
+    from vitzoo.evaluation.classes import ClassEvaluation
+
+    if not isinstance(found, ClassEvaluation):
+        raise SpecError(f"--calibrate is for classes, and the pictures have {found.KIND}; leave it out")
+    scale = fitted(found)
+    return {**scale.record(), "written": str(save(cooled(vit, scale).cpu(), path))}

@@ -80,10 +80,19 @@ ImgSize = Annotated[
 ]
 Labels = Annotated[Path | None, typer.Option("--labels", help="a text file with one class name a line")]
 Dtype = Annotated[str | None, typer.Option("--dtype", help="float32, float16, bfloat16; as in the source if not given")]
-Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, mps")]
+Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, mps, or auto: the fastest there is")]
 NumWorkers = Annotated[int, typer.Option("--num-workers", min=0, help="processes that load pictures")]
-NumWorkersOrNone = Annotated[int | None, typer.Option("--num-workers", min=0, help="processes that load pictures")]
+NumWorkersOrNone = Annotated[
+    int | None,
+    typer.Option("--num-workers", min=0, help="processes that load pictures; one a core, eight at most, if not given"),
+]
+Compile = Annotated[bool, typer.Option("--compile", help="torch.compile: slow to begin with, then faster")]
 StrictData = Annotated[bool, typer.Option("--strict-data", help="a picture that cannot be read ends it")]
+Bootstrap = Annotated[int, typer.Option(min=0, help="draws for the confidence intervals; 0 for none")]
+Seed = Annotated[int, typer.Option(min=0, help="of all that is drawn")]
+Predictions = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="truth, prediction and probabilities a picture: .parquet or .csv")
+]
 DATA = "a folder of class folders, .tar, a table (.csv, .tsv, .jsonl, .parquet), hfds/NAME or wds/FOLDER"
 LabelColumn = Annotated[
     list[str] | None,
@@ -206,9 +215,11 @@ def with_range(model: Any, white: float | None, black: float | None) -> None:
 
 
 def usable_device(name: str) -> "torch.device":
-    """The device of that name, if this machine has it."""
+    """The device of that name, if this machine has it; "auto" is a GPU, or else the CPU."""
     import torch
 
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         device = torch.device(name)
         torch.empty(0, device=device)

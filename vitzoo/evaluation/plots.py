@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from PIL import Image
 
-from vitzoo.evaluation.measure import Evaluation
+from vitzoo.evaluation.classes import ClassEvaluation
 from vitzoo.files.atomic import replacing
 from vitzoo.images.ranges import RGB, Form
 
@@ -49,7 +49,7 @@ def curves(history: Sequence[Mapping[str, float]], path: Path) -> None:
 
 
 @rc_context({"text.parse_math": False})  # dollars in names of classes are dollars
-def confusion(evaluation: Evaluation, path: Path) -> None:
+def confusion(evaluation: ClassEvaluation, path: Path) -> None:
     """For each class, which part of its pictures was taken for which class.
 
     Of more than a hundred classes, the hundred that are recognised worst.
@@ -88,7 +88,7 @@ def confusion(evaluation: Evaluation, path: Path) -> None:
 
 
 @rc_context({"text.parse_math": False})
-def mistakes(evaluation: Evaluation, path: Path, form: Form = RGB) -> None:
+def mistakes(evaluation: ClassEvaluation, path: Path, form: Form = RGB) -> None:
     """The mistakes that the model was surest of, the surest first."""
     found = evaluation.mistakes(MOST_MISTAKES)
     columns = min(5, len(found))

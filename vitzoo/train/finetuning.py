@@ -134,7 +134,8 @@ def _say_head(vit: ViT, kept: bool, pictures: PictureData) -> None:
     found = evaluate(vit, pictures.val_pictures, split="val", num_workers=pictures.num_workers)
     say(
         f"the classifier of the weights is kept, since the data has its {len(pictures.classes)} classes: before "
-        f"training {found.top1:.2%} of {len(found.targets):,} val pictures are right (keep_head=false starts a new one)"
+        f"training {found.metrics['top1']:.2%} of {len(found.targets):,} val pictures are right (keep_head=false "
+        "starts a new one)"
     )
     return None
 

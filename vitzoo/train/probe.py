@@ -1,4 +1,4 @@
-"""A linear classifier on frozen features, for which each picture is seen once."""
+"""A classifier trained on frozen features that are computed once."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from vitzoo.data.pictures import Pictures
-from vitzoo.evaluation.predict import outputs
+from vitzoo.evaluation.predict import Reading, outputs
 from vitzoo.publish.dialect import ViT
 from vitzoo.registry.recipes import Recipe
 from vitzoo.spec import FinalNorm
@@ -35,9 +35,11 @@ def pooled(vit: ViT, x: Tensor) -> Tensor:
 
 def features(vit: ViT, pictures: Pictures, batch_size: int = 64, num_workers: int = 0) -> Features:
     """The features of pictures as for evaluation; each goes through the model once."""
-    found = outputs(vit, pictures, lambda x: pooled(vit, x), "computing features", batch_size, num_workers)
-    parts, targets = zip(*found, strict=True)
-    return Features(torch.cat(parts), torch.cat(targets))
+    reading = Reading(batch_size, num_workers)
+    found = torch.cat(
+        [batch.values for batch in outputs(vit, pictures, lambda x: pooled(vit, x), "computing features", reading)]
+    )
+    return Features(found, torch.from_numpy(pictures.targets))
 
 
 def cacheable(recipe: Recipe) -> bool:

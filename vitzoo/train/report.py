@@ -7,7 +7,8 @@ from pathlib import Path
 
 from vitzoo.errors import LicenseError
 from vitzoo.evaluation import plots
-from vitzoo.evaluation.measure import Evaluation, evaluate
+from vitzoo.evaluation.classes import ClassEvaluation
+from vitzoo.evaluation.measure import evaluate
 from vitzoo.files.atomic import replacing
 from vitzoo.images.ranges import Form
 from vitzoo.markdown import code, page, said, table
@@ -18,7 +19,7 @@ from vitzoo.train.datamodule import PictureData
 MOST_ROWS = 20
 
 
-def write_report(output: Path, vit: ViT, data: PictureData) -> Evaluation:
+def write_report(output: Path, vit: ViT, data: PictureData) -> ClassEvaluation:
     """Evaluate the model of a run; write report.md, its pictures, results.json and README.md into the run's folder.
 
     The folder holds `metrics.csv` and `model.safetensors` already; the model is evaluated where it is, on the test
@@ -26,6 +27,7 @@ def write_report(output: Path, vit: ViT, data: PictureData) -> Evaluation:
     """
     split, pictures = data.final()
     found = evaluate(vit, pictures, split=split, num_workers=data.num_workers)
+    assert isinstance(found, ClassEvaluation)  # which a run trains
     history = read_history(output / "metrics.csv")
     plots.curves(history, output / "curves.png")
     plots.confusion(found, output / "confusion.png")
@@ -67,7 +69,7 @@ def read_history(path: Path) -> list[dict[str, float]]:
         return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
 
 
-def _summary(found: Evaluation, vit: ViT, epochs: int, data: PictureData) -> str:
+def _summary(found: ClassEvaluation, vit: ViT, epochs: int, data: PictureData) -> str:
     before = vit.about.derived_from or vit.about.origin
     known = before.public() if before is not None else None
     came = (known.name or known.place or known.note) if known is not None else "weights of your own"
@@ -79,7 +81,7 @@ def _summary(found: Evaluation, vit: ViT, epochs: int, data: PictureData) -> str
     )
 
 
-def _numbers(found: Evaluation) -> Iterator[tuple[str, str]]:
+def _numbers(found: ClassEvaluation) -> Iterator[tuple[str, str]]:
     yield "top-1 accuracy", f"{found.top1:.2%}"
     if found.top5 is not None:
         yield "top-5 accuracy", f"{found.top5:.2%}"
@@ -89,7 +91,7 @@ def _numbers(found: Evaluation) -> Iterator[tuple[str, str]]:
     yield "pictures a second", f"{found.pictures_per_second:,.0f}"
 
 
-def _classes(found: Evaluation, data: PictureData) -> Iterator[str]:
+def _classes(found: ClassEvaluation, data: PictureData) -> Iterator[str]:
     """Every class where there are few, else those that are recognised worst."""
     trained = dict(zip(data.classes, data.counts, strict=True))
     worst = sorted(found.classes, key=lambda result: (result.accuracy, result.name))
@@ -100,7 +102,7 @@ def _classes(found: Evaluation, data: PictureData) -> Iterator[str]:
     yield from table(head, rows, numbers=head[1:])
 
 
-def _confusions(found: Evaluation) -> Sequence[str]:
+def _confusions(found: ClassEvaluation) -> Sequence[str]:
     rows = [(said(c.name), said(c.predicted), f"{c.pictures:,}") for c in found.confusions[:MOST_ROWS]]
     return table(("is", "taken for", "pictures"), rows, numbers=("pictures",)) if rows else ["No picture was mistaken."]
 

@@ -1,0 +1,79 @@
+"""`vitzoo probe`: what the vectors of a frozen model are worth, by a classifier that is trained on them."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vitzoo.cli.options import (
+    DATA,
+    AsJson,
+    Bootstrap,
+    Compile,
+    Device,
+    Dtype,
+    GroupBy,
+    ImageColumn,
+    ImgSize,
+    LabelColumn,
+    ModelArgument,
+    NumWorkersOrNone,
+    Predictions,
+    Seed,
+    SplitColumn,
+    StrictData,
+)
+from vitzoo.cli.results import check_all, opened, report
+from vitzoo.data.columns import Columns
+
+
+def probe(
+    model: ModelArgument,
+    data: Annotated[str, typer.Argument(help=f"{DATA}, split into train and val or test")],
+    method: Annotated[str, typer.Option(help="linear (DINOv2's grid), logistic, attentive, class-mean")] = "linear",
+    train: Annotated[
+        str | None, typer.Option(metavar="DATA", help="pictures to train on; those of DATA if not given")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="what is evaluated: val, else test, if not given")] = None,
+    label_column: LabelColumn = None,
+    image_column: ImageColumn = None,
+    split_column: SplitColumn = None,
+    group_by: GroupBy = None,
+    shots: Annotated[int | None, typer.Option(min=1, help="training pictures of each class; all if not given")] = None,
+    draws: Annotated[int, typer.Option(min=1, help="times that the shots are drawn")] = 10,
+    vectors: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="keep what the model makes of each picture for the next time")
+    ] = None,
+    bootstrap: Bootstrap = 1000,
+    seed: Seed = 0,
+    predictions: Predictions = None,
+    img_size: ImgSize = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", "-b", min=1, help="pictures per forward pass")] = 64,
+    device: Device = "cpu",
+    dtype: Dtype = None,
+    compile: Compile = False,
+    num_workers: NumWorkersOrNone = None,
+    strict_data: StrictData = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train a classifier on the vectors of a frozen model, and evaluate it."""
+    check_all(data, train, predictions)
+    from vitzoo.evaluation.predict import Reading
+    from vitzoo.evaluation.probes import probe as probed
+    from vitzoo.evaluation.vectors import Store
+
+    found = probed(
+        opened(model, img_size, device, dtype, compile),
+        data,
+        method,
+        train=train,
+        split=split,
+        columns=Columns(tuple(label_column or ()), image_column, split_column, group_by),
+        shots=shots,
+        draws=draws,
+        reading=Reading(batch_size, num_workers, strict_data),
+        store=None if vectors is None else Store(vectors),
+        bootstrap=bootstrap,
+        seed=seed,
+    )
+    report(model, found.evaluation, found.facts(), predictions, as_json)

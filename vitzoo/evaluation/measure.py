@@ -23,6 +23,7 @@ from vitzoo.evaluation.truth import truth_of
 from vitzoo.evaluation.views import Views
 from vitzoo.publish.dialect import ViT, create
 from vitzoo.registry.describe import no_classes
+from vitzoo.registry.label_sets import SETS, known_set, synsets
 
 SYNSET = re.compile(r"n[0-9]{8}")
 SCALES: Mapping[type[Evaluation], tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
@@ -31,7 +32,6 @@ SCALES: Mapping[type[Evaluation], tuple[Callable[[Tensor], Tensor], Callable[[Te
     NumberEvaluation: (lambda x: x, lambda x: x),
 }
 """From what a model gives to what is averaged over views, and back."""
-SETS = ("imagenet-1k", "imagenet-12k", "imagenet-22k", "imagenet-21k-goog", "imagenet-21k-miil")
 
 
 def evaluate(
@@ -161,11 +161,9 @@ def opened(
 def matched(pictures: Pictures, names: tuple[str, ...]) -> tuple[str, ...]:
     """The model's classes under the names that the data has for them."""
     if all(SYNSET.fullmatch(name) for name in pictures.classes) and not set(pictures.classes) <= set(names):
-        from timm.data import ImageNetInfo
-
-        known = {tuple(info.label_descriptions()): info for info in map(ImageNetInfo, SETS)}
-        if names in known:
-            return tuple(known[names].label_names())
+        known = next((one for one in SETS if SETS[one] == len(names) and known_set(one) == names), None)
+        if known is not None:
+            return synsets(known)
     used = [pictures.classes[target] for target in sorted(set(pictures.targets.tolist()) - {NO_CLASS})]
     times = Counter(names)
     if unknown := [name for name in used if not times[name]]:

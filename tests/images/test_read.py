@@ -1,6 +1,7 @@
 """The one reader of every command: what a file is by its contents, which values are white, and what is said."""
 
 import io
+import pickle
 import struct
 import zlib
 from pathlib import Path
@@ -164,6 +165,9 @@ def test_white_is_the_models(tmp_path: Path) -> None:
     transform = preprocess(SimpleNamespace(spec=spec, preprocessing=Preprocessing(mean=(0,), std=(1,), white=2000)))
     assert transform(tmp_path / "x.npy").unique().tolist() == [0.5]
     assert transform(np.full((4, 4), 1000, np.uint16)).unique().tolist() == [0.5]
+    read = read_picture(tmp_path / "x.npy", transform.form)
+    assert transform(read.picture).unique().tolist() == [0.5]  # not divided by white twice
+    assert transform(pickle.loads(pickle.dumps(read.picture))).unique().tolist() == [0.5]
     for wrong in ({"white": 5, "black": 5}, {"black": 1}, {"white": float("nan")}):
         with pytest.raises((SpecError, ValueError)):
             Preprocessing(**wrong)

@@ -13,7 +13,7 @@ from torch import Tensor
 from vitzoo.errors import ImageError, shown
 from vitzoo.images.channels import other_channels, with_channels
 from vitzoo.images.load import DAMAGED, LONGEST_REASON, MODES, Read, converted
-from vitzoo.images.ranges import Form, Pixels, to_floats
+from vitzoo.images.ranges import Form, Pixels, Scaled, to_floats
 
 
 def load_array(file: IO[bytes], form: Form, name: str) -> Read:
@@ -38,6 +38,8 @@ def load_array(file: IO[bytes], form: Form, name: str) -> Read:
 def from_pixels(pixels: Pixels, form: Form, name: str) -> Read:
     """(height, width, channels) -> a picture if it has 8 bits and the model one or three channels, else an array."""
     found = pixels.shape[2]
+    if isinstance(pixels, Scaled):
+        return Read(with_channels(pixels, form.in_chans, name))
     if pixels.dtype != np.uint8:
         pixels, notes = to_floats(pixels, form, name)
         return Read(with_channels(pixels, form.in_chans, name), notes)

@@ -23,6 +23,10 @@ class Seen(Protocol):
     preprocessing: Preprocessing
 
 
+class Scaled(np.ndarray[Any, np.dtype[Any]]):
+    """Floats in 0..1 that black and white were applied to, so that nobody applies them again."""
+
+
 class Form(NamedTuple):
     """What is wanted of a picture: its channels, and which values of more than 8 bits are white and black."""
 

@@ -23,7 +23,7 @@ from vitzoo.images.load import (
     readable,
     unusual,
 )
-from vitzoo.images.ranges import DEEP, Form, Note, span, taken
+from vitzoo.images.ranges import DEEP, Form, Note, Scaled, span, taken
 
 LITTLE_BYTE = {";16B": ";16L", ";16L": ";16B", ";16N": ";16B" if sys.byteorder == "little" else ";16L"}
 """Pillow reads 16-bit colours as their higher byte alone. In the other order of bytes that is the lower one."""
@@ -46,9 +46,15 @@ def read_picture(source: str | os.PathLike[str] | IO[bytes], form: Form, name: s
         if not head:
             raise ImageError(f"{name}: expected a picture, found {EMPTY}; replace it") from None
         if head.startswith(ARRAY):
-            return load_array(file, form, name)
+            return _scaled(load_array(file, form, name))
         with opened(file, name) as picture:
-            return _read(picture, file, form, name)
+            return _scaled(_read(picture, file, form, name))
+
+
+def _scaled(read: Read) -> Read:
+    if isinstance(read.picture, Image.Image) or read.picture.dtype == np.uint8:
+        return read
+    return read._replace(picture=read.picture.view(Scaled))
 
 
 @contextmanager

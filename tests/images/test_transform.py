@@ -168,6 +168,13 @@ def test_mean_and_std_follow_the_channels() -> None:
     assert make_transform(in_chans=3, mean=(0.5,), std=(0.25,)).std == (0.25, 0.25, 0.25)
 
 
+def test_a_batch_is_its_pictures_bit_for_bit() -> None:
+    transform = make_transform((24, 20), crop_pct=0.9)
+    pictures = [Image.fromarray(pixels(*size)) for size in ((41, 29), (20, 60), (24, 20))]
+    cropped = [transform.cropped(picture) for picture in pictures]
+    assert torch.equal(transform.normalised(np.stack(cropped)), transform.batch(pictures))
+
+
 # Input forms
 
 

@@ -60,8 +60,15 @@ class Transform:
 
     def prepared(self, picture: Image.Image | Pixels) -> Tensor:
         """The same of a picture that was read in the form of this transform."""
-        pixels = np.dstack([np.asarray(self._resize_and_crop(plane)) for plane in self._planes(picture)])
-        x = torch.from_numpy(pixels).permute(2, 0, 1).contiguous().to(torch.float32)
+        return self.normalised(self.cropped(picture))
+
+    def cropped(self, picture: Image.Image | Pixels) -> Pixels:
+        """A picture that was read in the form of this transform -> (height, width, in_chans), uint8 or float32."""
+        return np.dstack([np.asarray(self._resize_and_crop(plane)) for plane in self._planes(picture)])
+
+    def normalised(self, pixels: Pixels) -> Tensor:
+        """What `cropped` gives, of one picture or of a batch -> float32 (..., in_chans, height, width)."""
+        x = torch.from_numpy(pixels).movedim(-1, -3).contiguous().to(torch.float32)
         # Bicubic overshoots at edges; 8-bit planes are clipped by Pillow itself, and who resizes floats clips nothing.
         if not self._in_floats:
             x = x.div_(255) if pixels.dtype == np.uint8 else x.clamp_(0, 1)

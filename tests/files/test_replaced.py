@@ -62,3 +62,14 @@ def test_one_of_the_two(tmp_path: Path, suffix: str, eager: bool) -> None:
         assert len(same) == 1, f"at step {at}: {found}"
         seen.add(same[0] is NEW)
     assert True in seen
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth", ".npz"])
+def test_an_eager_file_does_not_change_with_its_place(tmp_path: Path, suffix: str) -> None:
+    """A mapped one does, where somebody writes into it; vitzoo itself never does."""
+    path = tmp_path / f"x{suffix}"
+    save(path, OLD)
+    file = open_tensors(path, eager=True)
+    found = {key: file.read(key) for key in file.shapes}
+    path.write_bytes(bytes(path.stat().st_size))
+    assert all(found[key].equal(OLD[key]) for key in OLD)

@@ -27,7 +27,7 @@ from vitzoo.sources.lock import read_lock
 from vitzoo.sources.mirror import sums
 from vitzoo.sources.pin import pin
 
-KILLS = int(os.environ.get("VITZOO_KILLS", "4"))
+KILLS = int(os.environ.get("VITZOO_KILLS", "2"))
 SHARD = 20_000  # bytes; the probe has four shards
 
 

@@ -23,7 +23,7 @@ def shown(value: object) -> str:
 _ADDRESS = re.compile(
     r"""(https?://)(?:[^\s/?#'"]*@)?([^\s?#'"]*)(?:\?[^\s#'"]*?(?=[:;,.)]*(?:[\s#'"]|$)))?""", re.IGNORECASE
 )
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def public(text: str) -> str:
@@ -32,7 +32,7 @@ def public(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    """A text for a terminal, which control characters from a file could order about."""
+    """A text for a terminal, which control characters from a file could order about, and half letters stop."""
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 

@@ -1,5 +1,6 @@
 """What somebody else named orders no terminal about, adds no line and no tag: in no command's output, in no report."""
 
+import os
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,7 +22,7 @@ EVIL = "cat\x1b[2J\x9b31m\u202e\rvitzoo: all is well\x07\x7f"
 LINE = "dog\nvitzoo: all is well"
 TAG = "<img src=x onerror=y> [here](http://evil) `|` *"
 LABELS = (EVIL, LINE, TAG)
-RAW = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+RAW = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 @pytest.fixture
@@ -36,6 +37,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ViT:
         (Path("data") / name).mkdir(parents=True)
         Image.new("RGB", (16, 16)).save(Path("data") / name / f"{EVIL}.png")
     (Path("data") / EVIL / f"bad{EVIL}.png").write_bytes(b"x")
+    (Path("data") / "tag" / os.fsdecode(b"\xff.png")).write_bytes((Path("data") / "tag" / f"{EVIL}.png").read_bytes())
     named = load_file("m.safetensors") | {f"more.{EVIL}": torch.ones(1)}
     save_file(named, "n.safetensors")
     (Path() / f"{EVIL}.safetensors").write_bytes(b"x")
@@ -79,7 +81,7 @@ def test_no_command_prints_them(model: ViT, run, arguments: tuple[str, ...]) -> 
 
 
 def test_results_are_still_there(model: ViT, run) -> None:
-    shown = run("classify", "--model", "m.safetensors", str(next(Path("data/tag").iterdir()))).out
+    shown = run("classify", "--model", "m.safetensors", str(next(Path("data/tag").glob("cat*")))).out
     assert "cat\N{REPLACEMENT CHARACTER}[2J" in shown
     assert "dog vitzoo: all is well" in shown
     assert TAG in shown

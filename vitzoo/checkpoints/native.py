@@ -49,7 +49,7 @@ def described(metadata: Mapping[str, str], where: str) -> Described | None:
         return None
     try:
         found = json.loads(metadata[KEY])
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise WeightsError(f"{where}: the metadata of this native file cannot be read: {error}") from None
     if not isinstance(found, dict):
         return None

@@ -189,7 +189,7 @@ def found_in(root: Path) -> Found:
 def _on_disk(root: Path) -> Found:
     """The files of a tree; the digest is of all pictures' names, sizes and times."""
     found = Found({}, [], [], "")
-    digest = hashlib.sha256(str(root.resolve()).encode())
+    digest = hashlib.sha256(os.fsencode(root.resolve()))
     for folder, below, files in walk(root):
         inner = PurePosixPath(folder.relative_to(root).as_posix())
         before = len(found.pictures)
@@ -197,7 +197,7 @@ def _on_disk(root: Path) -> Found:
             place = Place(folder / file)
             status = place.path.stat() if place.path.exists() else place.path.lstat()
             if _sorted_in(found, inner / file, place, stat.S_ISREG(status.st_mode)):
-                digest.update(f"{inner}/{file}:{status.st_size}:{status.st_mtime_ns}\n".encode())
+                digest.update(f"{inner}/{file}:{status.st_size}:{status.st_mtime_ns}\n".encode(errors="surrogateescape"))
         if len(found.pictures) == before and not below and not _is_hidden(inner):
             found.empty.append(str(inner))
     return found._replace(fingerprint=digest.hexdigest())

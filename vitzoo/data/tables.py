@@ -143,7 +143,7 @@ def _pictures(table: Table, means: Meaning) -> tuple[Reader, list[str], list[str
         place = Place(base / text)
         try:
             status = place.path.stat()
-            digest.update(f"{text}:{status.st_size}:{status.st_mtime_ns}\n".encode())
+            digest.update(f"{text}:{status.st_size}:{status.st_mtime_ns}\n".encode(errors="surrogateescape"))
             reasons.append(None if place.path.is_file() else "no file but a folder or a pipe")
         except (OSError, ValueError):
             reasons.append("no path" if not text else "no such file")

@@ -12,7 +12,7 @@ from typing import TypedDict
 import torch
 from torch import Tensor
 
-from vitzoo.errors import MissingFile, WeightsError
+from vitzoo.errors import MissingFile, WeightsError, shown
 from vitzoo.files.archive import open_archive
 from vitzoo.files.npz import NpzFile
 from vitzoo.files.pickle import PickleFile
@@ -37,6 +37,7 @@ READERS: dict[str, Callable[[Path, bool, bool], TensorFile]] = {
     ".bin": PickleFile,
 }
 """By suffix: what is written under it, and what a file should have been that cannot be read."""
+LONGEST_NAME = 1000  # characters; the longest published name of a tensor has a hundred
 MOST_TENSORS = 100_000  # the largest published ViT has a thousand, with the state of its optimiser a few
 SHARDED = (".safetensors", ".bin")
 
@@ -98,6 +99,11 @@ def open_tensors(
         raise WeightsError(f"{path.name} has no wrapper '{wrapper}': only files that torch wrote have wrappers")
     if len(found.shapes) > MOST_TENSORS:
         raise WeightsError(f"{path} holds {len(found.shapes):,} tensors; no model has more than {MOST_TENSORS:,}")
+    if len(longest := max(found.shapes, key=len, default="")) > LONGEST_NAME:
+        raise WeightsError(
+            f"{path} has a tensor whose name has {len(longest):,} characters, {shown(longest)}; expected at most "
+            f"{LONGEST_NAME:,}"
+        )
     left = left_out(found.shapes, drop, str(path))
     return PartOfFile(found, left) if left else found
 

@@ -32,7 +32,7 @@ class SafetensorsFile(MappedFile):
             if size > LARGEST_HEADER:
                 raise OSError(f"header too large: {size:,} bytes; expected at most {LARGEST_HEADER:,}")
             self._file = safe_open(self.path, framework="pt")
-        except (SafetensorError, OSError) as error:
+        except (SafetensorError, OSError, MemoryError) as error:  # where there is no room to map it
             raise unreadable(self.path, "a safetensors", error) from None
         self.metadata = self._file.metadata() or {}
         self.shapes = {key: tuple(self._file.get_slice(key).get_shape()) for key in self._file.keys()}  # noqa: SIM118

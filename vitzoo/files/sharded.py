@@ -19,6 +19,7 @@ from vitzoo.spec import Shape
 
 INDEX = ".index.json"
 LONGEST_NAME = 200  # characters
+MOST_SHARDS = 10_000  # a hundred terabytes in pieces of the usual size
 TRIES = 3  # in a row with the same outcome: then nobody is writing
 MOST_TRIES = 100
 DIGITS = 16  # of a shard's digest that its name has
@@ -123,10 +124,12 @@ def read_index(path: Path) -> Index:
             raise ValueError(f"its total_size is {some([repr(total)])}")
         if not all(re.fullmatch("[0-9a-f]{64}", digest) for digest in digests.values()):
             raise ValueError("its sha256 has other values than digests")
+        if len(names := set(where.values())) > MOST_SHARDS:
+            raise ValueError(f"it names {len(names):,} shards; expected at most {MOST_SHARDS:,}")
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise unreadable(path, "an index", error) from None
     suffix = Path(path.name.removesuffix(INDEX)).suffix
-    for name in set(where.values()):
+    for name in names:
         # A path in an index from elsewhere could name any file of this machine.
         if (
             name != re.sub(r"[/\\:\0]", "", name)

@@ -113,7 +113,7 @@ def _pictures(data: PictureData) -> Iterator[str]:
     rows = [(part, said(Path(p.where).name), f"{len(p):,}") for part, p in parts.items() if p is not None]
     yield from table(("part", "from", "pictures"), rows, numbers=("pictures",))
     for remark in data.remarks:
-        yield from ("", f"Read: {remark}.")
+        yield from ("", f"Read: {said(remark)}.")
     if data.skipped:
         yield from ("", f"{len(data.skipped):,} left out:", "")
         yield from (f"- {code([skipped.where])}: {said(skipped.reason)}" for skipped in data.skipped[:MOST_ROWS])

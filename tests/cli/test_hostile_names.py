@@ -108,6 +108,7 @@ def test_the_report_of_a_run() -> None:
         classes=tuple(ClassResult(name, 1, 0.0) for name in LABELS), confusions=(Confusion(EVIL, TAG, 1),)
     )
     data = SimpleNamespace(classes=LABELS, counts=(1, 1, 1), train_pictures=None, val_pictures=None, test_pictures=None)
+    data.remarks = [f"{TAG}{EVIL}"]
     data.skipped = [SimpleNamespace(where=f"`{EVIL}`", reason=f"{TAG}{EVIL}")]
     text = page([*report._classes(found, data), *report._confusions(found), *report._pictures(data)])
     assert not RAW.findall(text)

@@ -70,8 +70,7 @@ def build(
         allow_licenses: licences that weights may have; those in VITZOO_ALLOW_LICENSES, or all without it, if not given.
         wrapper, prefix, drop, source_img_size: of a file, the entry that holds the weights ("ema"), what stands before
             its tensors' names, tensors to leave out (`*` is any text), the size of pictures that its table is for.
-        eager: read the whole file into memory at once: for network disks, on which mapped files are slow, and for files
-            that somebody may write into, which would change the model.
+        eager: read the whole file at once: where it is slow to map, or where somebody may write into a mapped one.
         device, dtype, generator: of the parameters, the CPU and torch's default type if not given ("meta" computes
             nothing); a torch generator or a seed for whatever is initialised.
         **changes: fields of the spec (`num_classes`, timm's `global_pool`; of a file what its tensors do not show too).

@@ -7,6 +7,7 @@ import typer
 
 from vitzoo.cli.options import AsJson
 from vitzoo.cli.search import Html, StoreArgument
+from vitzoo.errors import one_line
 from vitzoo.extras import extra_for
 
 
@@ -29,6 +30,6 @@ def duplicates(
         return
     for group in groups:
         print("the same bytes:" if group.same_bytes else f"cosine from {group.least:.4f}:")
-        print("\n".join(f"  {row.key}" for row in group.rows))
+        print("\n".join(f"  {one_line(row.key)}" for row in group.rows))
     pictures = sum(len(group.rows) for group in groups)
     print(f"{len(groups)} groups, {pictures} pictures, cosine at least {threshold:g}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vitzoo.cli.options import AsJson, Device, ImgSize, ModelArgument, NumWorkersOrNone, size, usable_device
-from vitzoo.errors import SpecError
+from vitzoo.errors import SpecError, one_line
 from vitzoo.extras import extra_for
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def _print(found: "Embedded", output: Path, seconds: float, as_json: bool) -> No
     print(f"{output}: {len(found.store)} vectors of {shape} numbers ({recipe.features} of {recipe.model})")
     print(f"{found.computed} pictures went through the model{rate}; {found.kept} were there, {found.removed} are gone")
     for row, reason in found.unread[:MOST_SHOWN]:
-        print(f"vitzoo: no vector: {reason} ({row.source})" if row.source else f"vitzoo: no vector: {reason}")
+        print(one_line(f"vitzoo: no vector: {reason}" + (f" ({row.source})" if row.source else "")))
     if len(found.unread) > MOST_SHOWN:
         print(f"vitzoo: no vector: and {len(found.unread) - MOST_SHOWN} more (--json has all)")
 

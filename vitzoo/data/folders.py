@@ -197,7 +197,9 @@ def _on_disk(root: Path) -> Found:
             place = Place(folder / file)
             status = place.path.stat() if place.path.exists() else place.path.lstat()
             if _sorted_in(found, inner / file, place, stat.S_ISREG(status.st_mode)):
-                digest.update(f"{inner}/{file}:{status.st_size}:{status.st_mtime_ns}\n".encode(errors="surrogateescape"))
+                digest.update(
+                    f"{inner}/{file}:{status.st_size}:{status.st_mtime_ns}\n".encode(errors="surrogateescape")
+                )
         if len(found.pictures) == before and not below and not _is_hidden(inner):
             found.empty.append(str(inner))
     return found._replace(fingerprint=digest.hexdigest())

@@ -210,3 +210,14 @@ def test_a_child_does_not_keep_a_lock(tmp_path: Path) -> None:
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".npz", ".pth"])
+def test_what_has_its_name_is_on_the_disk(tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A power cut could leave the new name with an empty file."""
+    done = list[str]()
+    sync, replace = os.fsync, Path.replace
+    monkeypatch.setattr(os, "fsync", lambda handle: (done.append("fsync"), sync(handle)))
+    monkeypatch.setattr(Path, "replace", lambda self, to: (done.append("rename"), replace(self, to))[1])
+    write(tmp_path / f"x{suffix}", iter([("a", torch.ones(2))]), {"a": ((2,), torch.float32)}, {})
+    assert done[-2:] == ["fsync", "rename"]

@@ -7,6 +7,7 @@ import struct
 import threading
 import time
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -249,3 +250,68 @@ def test_a_model_saved_by_torch_is_created(tmp_path: Path) -> None:
     vitzoo.save(model, tmp_path / "x.pth", "timm")
     state = vitzoo.create(tmp_path / "x.pth", like="vit_nano4").state_dict()
     assert all(value.equal(state[key]) for key, value in model.state_dict().items())
+
+
+def old_file(path: Path, count: int, listed: list[str], data: bytes) -> Path:
+    """A file from before archives, with one tensor of `count` numbers."""
+    out = io.BytesIO()
+    for part in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}):
+        pickle.dump(part, out, 2)
+    stored = b"(" + text("storage") + global_("torch.FloatStorage") + text("0") + text("cpu") + number(count) + b"NtQ"
+    made = global_("torch._utils._rebuild_tensor_v2") + b"(" + stored + number(0) + b"(" + number(count) + b"t("
+    out.write(b"\x80\x02}(" + text("a") + made + number(1) + b"t\x89NtRu.")
+    pickle.dump(listed, out, 2)
+    path.write_bytes(out.getvalue() + data)
+    return path
+
+
+def test_old_files_that_lie(tmp_path: Path) -> None:
+    """What is declared and not there would be whatever the memory held before."""
+    path, two = tmp_path / "x.pth", struct.pack("<q2f", 2, 1.0, 2.0)
+    assert open_tensors(old_file(path, 2, ["0"], two)).read("a").tolist() == [1.0, 2.0]
+    refused(old_file(path, 10_000, ["0"], two), "it declares more bytes of tensors than it could hold")
+    refused(old_file(path, 2, [], two), "it leaves out bytes of tensors that it declares")
+    refused(old_file(path, 2, ["0", "1"], two), "it leaves out bytes of tensors that it declares")
+    refused(old_file(path, 2, ["0"], struct.pack("<q2f", 1, 1.0, 2.0)), "not as many as it declares")
+    refused(old_file(path, 2, ["0"], two[:-1]), "not as many as it declares")
+
+
+def moved(path: Path, place: int, most: int = 8) -> Path:
+    """An archive whose directory says that record 0 begins elsewhere and has `most` bytes."""
+    archive(path, b"\x80\x02}(" + text("a") + tensor("0", 2, (2,)) + b"u.", {"0": bytes(8), "1": b"\x01" * 8})
+    content = bytearray(path.read_bytes())
+    entry = content.rfind(b"archive/data/0") - 46  # the length of what is before a name in the directory
+    content[entry + 20 : entry + 28] = struct.pack("<II", most, most)
+    content[entry + 42 : entry + 46] = place.to_bytes(4, "little")
+    path.write_bytes(content)
+    return path
+
+
+def test_records_that_are_not_where_the_directory_says(tmp_path: Path) -> None:
+    """Read through the mapping, they would be bytes of something else."""
+    place = moved(tmp_path / "x.pth", 0).read_bytes().find(b"archive/data/0") - 30
+    assert open_tensors(moved(tmp_path / "x.pth", place)).read("a").tolist() == [0.0, 0.0]
+    refused(moved(tmp_path / "x.pth", place + 1), "its record archive/data/0 is not where its directory says")
+    refused(moved(tmp_path / "x.pth", 1 << 30), "its record archive/data/0 is not where its directory says")
+    path = moved(tmp_path / "x.pth", place, 1 << 20)
+    data = b"\x80\x02}(" + text("a") + tensor("0", 1 << 18, (1 << 18,)) + b"u."
+    assert len(data) == len(b"\x80\x02}(" + text("a") + tensor("0", 2, (2,)) + b"u.")
+    content = path.read_bytes()
+    start = content.find(b"\x80\x02}(")
+    content = content[:start] + data + content[start + len(data) :]
+    crc = zlib.crc32(data).to_bytes(4, "little")
+    content = content.replace(
+        zlib.crc32(b"\x80\x02}(" + text("a") + tensor("0", 2, (2,)) + b"u.").to_bytes(4, "little"), crc
+    )
+    path.write_bytes(content)
+    refused(path, "its record 0 reaches beyond the end of the file")
+
+
+@pytest.mark.parametrize("eager", [False, True])
+def test_tensors_are_aligned(tmp_path: Path, eager: bool) -> None:
+    """Torch's own records are; those that another program packed may stand anywhere."""
+    for name in ("x", "xx", "xxx", "xxxx"):
+        path = archive(
+            tmp_path / f"{name}.pth", b"\x80\x02}(" + text(name) + tensor("0", 2, (2,)) + b"u.", {"0": bytes(8)}
+        )
+        assert open_tensors(path, eager=eager).read(name).data_ptr() % 4 == 0

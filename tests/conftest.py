@@ -12,6 +12,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"  # the client reads it when it is imported
 
 import pytest
+from advice import *  # noqa: F403  the fixture that holds the marks `follows` to what they say
 from hypothesis import settings
 from loopback_hub import LoopbackHub
 from loopback_hub.client import use

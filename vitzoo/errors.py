@@ -5,7 +5,8 @@ Each message says what was expected, what was found and what to do next.
 
 import re
 import reprlib
-from collections.abc import Mapping
+import shlex
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple, Self
 
 LONGEST_VALUE = 200
@@ -51,20 +52,28 @@ class Argument(NamedTuple):
         return self.name if self.value is None else f"{self.name}={self.value!r}"
 
     def option(self, options: Mapping[str, str]) -> str:
-        """As a command with these options writes it; a field of a spec may be one of its `settings`."""
+        """As a command with these options writes it, for a shell; a field of a spec may be one of its `settings`."""
         values = self.value if isinstance(self.value, list | tuple) else [self.value]
         if self.name in options:
             option = options[self.name]
-            return option if self.value is None else " ".join(f"{option} {value}" for value in values)
+            return option if self.value is None else " ".join(f"{option} {shlex.quote(str(one))}" for one in values)
         text = "..." if self.value is None else self.value
         text = str(text).replace(" ", "") if isinstance(text, list | tuple) else text
-        return f"{options['settings']} {self.name}={text}" if "settings" in options else str(self)
+        return f"{options['settings']} {shlex.quote(f'{self.name}={text}')}" if "settings" in options else str(self)
+
+
+Part = str | Argument
+
+
+def joined(arguments: Iterable[Argument], between: str = ", ") -> list[Part]:
+    """Arguments in one sentence."""
+    return [part for one in arguments for part in (between, one)][1:]
 
 
 class VitzooError(Exception):
     """Base of all errors that vitzoo raises on purpose; its message may have parts that are an :class:`Argument`."""
 
-    def __init__(self, *parts: "str | Argument") -> None:
+    def __init__(self, *parts: Part) -> None:
         self.parts = tuple(part if isinstance(part, Argument) else printable(public(part)) for part in parts)
         super().__init__("".join(map(str, self.parts)))
 

@@ -86,7 +86,7 @@ HIDDEN = {"num_heads": 3, "norm_eps": 1e-6, "act": "gelu", "pool": "cls", "pool_
 
 
 def test_a_file_that_no_entry_explains_needs_what_tensors_do_not_show(mystery: Path, peer: torch.nn.Module) -> None:
-    with pytest.raises(WeightsError, match="do not show num_heads, norm_eps, block, act, pool, pool_prefix"):
+    with pytest.raises(WeightsError, match="has to be given: num_heads, norm_eps, block, act, pool, pool_prefix"):
         vitzoo.create(mystery, layout="timm")
     model = vitzoo.create(mystery, layout="timm", **HIDDEN)
     assert function(model.spec) == function(ViTSpec(**spec_fields(peer)))
@@ -179,7 +179,7 @@ def test_a_table_that_is_no_square_is_asked_about_in_the_words_of_a_command(tmp_
     assert "of 1x10, 1x11, 2x5, 5x2, 10x1, 11x1 patches: --set source_img_size=..." in asked.err
     assert "pos_prefix" not in asked.err  # the size tells it
     wished = run("info", tmp_path / "x.pth", "--layout", "timm", *known, "--set", "img_size=[32,80]")
-    assert wished.err.rstrip().endswith("--set source_img_size=[32,80]")
+    assert wished.err.rstrip().endswith("--set 'source_img_size=[32,80]'")
     assert run("info", tmp_path / "x.pth", "--layout", "timm", *known, "--set", "source_img_size=[32,80]").code == 0
 
 

@@ -130,6 +130,7 @@ def test_a_failure_of_another_library_is_told_and_no_difference(
     assert len(result.err.splitlines()) == 1
 
 
+@pytest.mark.follows("; compare with another checkpoint instead")
 def test_tensors_that_the_class_has_no_place_for_are_told(tmp_path: Path) -> None:
     cls, config = ALL["vit"]
     tiny.randomise(cls(config)).save_pretrained(tmp_path)
@@ -139,6 +140,7 @@ def test_tensors_that_the_class_has_no_place_for_are_told(tmp_path: Path) -> Non
     )
     with pytest.raises(WeightsError, match=r"ViTMSNModel does not fit .*pooler"):
         vitzoo.verify(tmp_path, "huggingface")
+    assert vitzoo.verify(tmp_path, tmp_path, sizes=[(32, 32)]).equal
 
 
 def test_a_library_without_a_model_is_told(tmp_path: Path) -> None:

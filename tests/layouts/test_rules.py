@@ -204,7 +204,9 @@ def test_what_the_spec_implies_is_filled_in_and_checked_on_export() -> None:
     assert native["all"].tolist() == [2, 2, 0, 1, 2]
     assert binding.export_all(native)["rest"].tolist() == [0, 1, 2]
     native["all"][0] = 3.0
-    with pytest.raises(LayoutError, match=r"part of all that has to be what the architecture implies there.*up to 1$"):
+    with pytest.raises(
+        LayoutError, match=r"part of all that has to be what the architecture implies there.*up to 1; choose"
+    ):
         binding.export_all(native)
 
 
@@ -271,7 +273,7 @@ def test_a_native_tensor_without_a_rule_or_with_two_is_refused() -> None:
     with pytest.raises(LayoutError, match="layout 'tiny' names twice: x"):
         bound(same("x", "a"), same("x", "b"), native={"a": (1,), "b": (1,)})
     many = {f"n{i}": (1,) for i in range(9)}
-    with pytest.raises(LayoutError, match="n0, n1, n2, n3, n4, n5 and 3 more"):
+    with pytest.raises(LayoutError, match="n0, n1, n2, n3 and 5 more"):
         bound(native=many)
 
 
@@ -282,7 +284,7 @@ def test_missing_surplus_and_wrongly_shaped_tensors_show_both_sides() -> None:
         binding.import_all(tensors, "weights.pth")
     assert str(error.value) == (
         "weights.pth does not fit layout 'tiny' of this architecture; missing 1: a [2, 3]; "
-        "not expected 1: d [7, 1]; shape of b: expected [4], found [5]"
+        "not expected 1: d [7, 1]; shape of b: expected [4], found [5]; take another copy of it"
     )
 
 
@@ -306,7 +308,7 @@ def test_fixed_tensors_are_checked_and_written() -> None:
     assert binding.check({key: tuple(t.shape) for key, t in written.items()}, "file") == {"ids": "unused"}
     binding.import_all({**written, "1.mask": torch.tensor([1.0, nan]), "ids": torch.tensor([7, 7])})
     for wrong in ([1.0, 2.0], [nan, 0.0]):
-        with pytest.raises(LayoutError, match=r"file: 1\.mask is not what layout 'tiny' says for this architecture"):
+        with pytest.raises(LayoutError, match=r"file: 1\.mask is not what layout 'tiny' says of such a model"):
             binding.import_all({**written, "1.mask": torch.tensor(wrong)}, "file")
     with pytest.raises(LayoutError, match=r"shape of ids: expected \[2\], found \[3\]"):
         binding.import_all({**written, "ids": torch.zeros(3)})
@@ -435,7 +437,7 @@ def test_fields_are_dropped_on_purpose_alone() -> None:
 
 
 def test_an_unknown_layout_names_those_there_are() -> None:
-    with pytest.raises(LayoutError, match="unknown layout 'keras'; the layouts are vitzoo, timm, "):
+    with pytest.raises(LayoutError, match="unknown layout 'keras'; give one by its name, such as timm, "):
         get_layout("keras")
     with pytest.raises(LayoutError, match="unknown layout 'keras'"):
         layout_for("keras", SQUARE)

@@ -101,7 +101,7 @@ def test_create_puts_a_classifier_in_its_place(model: ViT, tmp_path: Path) -> No
     }
     assert torch.equal(create(path, num_classes=0)(X), model.forward_head(model.forward_features(X), pre_logits=True))
     assert create(path, out_dim=5)(X).shape == (2, 5)
-    with pytest.raises(SpecError, match=r"to 7 dimensions, which are no classes: .* or give head='linear' as well"):
+    with pytest.raises(SpecError, match=r"to 7 dimensions, which are no classes: .* give as well head='linear'"):
         create(path, num_classes=7)
     assert create(path, num_classes=7, head="linear").spec.num_classes == 7  # the remedy
 

@@ -533,6 +533,7 @@ def test_a_branch_is_made_and_named_on_the_card(hub: LoopbackHub, model: ViT) ->
     assert b"license: mit" in hub.files(REPO, "v2")["README.md"]
 
 
+@pytest.mark.follows(" is there already and is public; make it private in its settings, or name another")
 def test_private(hub: LoopbackHub, model: ViT) -> None:
     publishing.push(model, "org/secret", private=True)
     publishing.push(model, "org/secret", private=True)
@@ -541,6 +542,7 @@ def test_private(hub: LoopbackHub, model: ViT) -> None:
     with pytest.raises(PublishError, match="org/open is there already and is public; make it private"):
         publishing.push(model, "org/open", private=True)
     assert hub.count("POST", "*/commit/*") == 0
+    publishing.push(model, "org/another", private=True)
 
 
 @pytest.mark.parametrize(

@@ -135,7 +135,7 @@ def test_files_are_read_as_strictly_as_the_registry(tmp_path: Path) -> None:
     (tmp_path / "list.yaml").write_text("- lr\n")
     with pytest.raises(RegistryError, match="line 2: 'lr' is there twice"):
         load_recipe(tmp_path / "twice.yaml")
-    with pytest.raises(RegistryError, match="expected the fields of a recipe, found list"):
+    with pytest.raises(RegistryError, match="expected the fields of a recipe as a mapping, found list"):
         load_recipe(tmp_path / "list.yaml")
 
 

@@ -10,7 +10,7 @@ import torch
 
 from vitzoo.checkpoints.identify import Identified, Told, identified
 from vitzoo.checkpoints.save import Export
-from vitzoo.checkpoints.tensors import NativeTensors, dtype_of
+from vitzoo.checkpoints.tensors import NativeTensors, check_texts, dtype_of
 from vitzoo.errors import SpecError, VitzooError, one_line
 from vitzoo.files.digest import hash_file
 from vitzoo.files.read import Reading
@@ -77,7 +77,7 @@ def convert(
     like: str | None = None,
     wrapper: str | None = None,
     prefix: str | None = None,
-    drop: Sequence[str] = (),
+    drop: str | Sequence[str] = (),
     source_img_size: int | Sequence[int] | None = None,
     dtype: torch.dtype | str | None = None,
     shard_size: int | None = None,
@@ -99,8 +99,9 @@ def convert(
         LayoutError, WeightsError: `source` is in no known layout, its architecture is not certain, or `layout` cannot
             hold it; files that cannot be read or written.
     """
+    check_texts(source_layout=source_layout, like=like, wrapper=wrapper, prefix=prefix)
     named(layout)  # an unknown one is said before anything is fetched
-    drop, tensors_left = (_of_spec(drop, wanted) for wanted in (True, False))
+    drop, tensors_left = (_of_spec([drop] if isinstance(drop, str) else drop, wanted) for wanted in (True, False))
     told = Told(source_layout, like, prefix, source_img_size or fields.get("img_size"))
     how, number = Reading(streamed=True, wrapper=wrapper, drop=tensors_left), dtype_of(dtype)
     found = _source(source, fields, told, how)

@@ -9,7 +9,7 @@ import torch
 from vitzoo import registry
 from vitzoo.checkpoints.identify import Assumed, Identified, Told, about_entry, identified
 from vitzoo.checkpoints.load import load
-from vitzoo.checkpoints.tensors import computes, dtype_of
+from vitzoo.checkpoints.tensors import check_texts, computes, device_of, dtype_of
 from vitzoo.errors import SpecError
 from vitzoo.files.read import Reading
 from vitzoo.model import TimmDialect
@@ -51,7 +51,7 @@ def build(
     eager: bool = False,
     wrapper: str | None = None,
     prefix: str | None = None,
-    drop: Sequence[str] = (),
+    drop: str | Sequence[str] = (),
     source_img_size: int | Sequence[int] | None = None,
     device: torch.device | str | None = None,
     dtype: torch.dtype | str | None = None,
@@ -79,15 +79,25 @@ def build(
         RegistryError, SpecError: an unknown name; a field that does not exist, values that do not go together.
         LicenseError, WeightsError, LayoutError: weights that are not allowed, cannot be had or read, or do not fit.
     """
-    changes, policy, place = _spec_names(changes), _policy(resample), torch.device(device or "cpu")
-    told, number = Told(layout, like, prefix, source_img_size), dtype_of(dtype)
-    how = Reading(eager=eager, wrapper=wrapper, drop=drop)
+    changes, policy, place = _spec_names(changes), _policy(resample), device_of(device)
+    told, number = _told(layout, like, wrapper, prefix, source_img_size), dtype_of(dtype)
+    how = Reading(eager=eager, wrapper=wrapper, drop=[drop] if isinstance(drop, str) else drop)
     known = _known(model, pretrained, bool(wrapper or prefix or drop or source_img_size))
     if isinstance(known, Model):
         built = _fresh(kind, known.spec.replace(**changes), known.about.replace(**policy), place, generator)
     else:
         built = _loaded(kind, identified(known, changes, told, how, allow_licenses), policy, place, generator)
     return _prepared(built, changes).to(device=place, dtype=number or torch.get_default_dtype()).eval()
+
+
+def _told(layout: Any, like: Any, wrapper: Any, prefix: Any, source_img_size: Any) -> Told:
+    """What the caller says of a file.
+
+    Raises:
+        SpecError: an argument that is to be text and is not.
+    """
+    check_texts(layout=layout, like=like, wrapper=wrapper, prefix=prefix)
+    return Told(layout, like, prefix, source_img_size)
 
 
 def _prepared(model: M, changes: Mapping[str, Any]) -> M:
@@ -124,7 +134,8 @@ def _known(model: Typed | ViTSpec, pretrained: bool, reads: bool) -> Model | Ref
         return reference
     if reads:
         raise SpecError(
-            f"wrapper, prefix, drop and source_img_size say how a file is read, and {name} is built without one"
+            f"wrapper, prefix, drop and source_img_size say how a file is read, and {name} is built without one; "
+            "leave them out"
         )
     return known
 

@@ -14,10 +14,11 @@ from typing import Annotated, Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from vitzoo.errors import SpecError, WeightsError, shown
+from vitzoo.errors import Argument, Part, SpecError, WeightsError, joined
 from vitzoo.layouts.beside import Beside
 from vitzoo.layouts.candidate import Candidate
 from vitzoo.spec import PosEmbed, ViTSpec
+from vitzoo.spec.base import explained
 from vitzoo.spec.tensors import SOME, Contradiction
 
 # A caller who gives another value of these wants the weights adapted. Of all else the file has the only one.
@@ -26,6 +27,7 @@ ADAPTABLE = frozenset(
 )
 # These change how a model trains, not what it computes. (Whether positions are learned or fixed; none shows.)
 TRAINING = frozenset({"layer_scale", "drop_path_rate", "pos_embed"})
+GIVEN = "was given"
 GRID = frozenset({"img_size", "drop_remainder"})
 """What a size of pictures says of a table of positions is settled apart: see `settle`."""
 
@@ -52,9 +54,10 @@ def facts(given: Mapping[str, Any], beside: Beside, usual: ViTSpec | None) -> li
         SpecError: a value that a field does not take.
     """
     parsed = {name: field_value(name, value) for name, value in given.items()}
-    found = [Fact(name, value, "was given", name not in ADAPTABLE) for name, value in parsed.items()]
-    where = f"was in {beside.file}"
-    found += [Fact(name, field_value(name, value), where) for name, value in beside.fields.items()]
+    found = [Fact(name, value, GIVEN, name not in ADAPTABLE) for name, value in parsed.items()]
+    for name, value in beside.fields.items():
+        silent = f"is the default of its class, of which {beside.file} says nothing"
+        found.append(Fact(name, field_value(name, value), silent if name in beside.silent else f"was in {beside.file}"))
     weaker = [*beside.usual.items(), *(() if usual is None else usual)]
     found += [Fact(name, field_value(name, value), f"is usual in {beside.file}", False, True) for name, value in weaker]
     return [fact for fact in found if fact.name not in GRID and not (fact.name in TRAINING and _shown(fact))]
@@ -79,7 +82,7 @@ def field_value(name: str, value: Any) -> Any:
     try:
         return _adapter(name).validate_python(value)
     except ValidationError as error:
-        raise SpecError(f"{name}: {error.errors()[0]['msg']}, found {shown(value)}") from None
+        raise SpecError("; ".join(explained(ViTSpec, error, name))) from None
 
 
 def narrowed(candidates: Sequence[Candidate], known: Iterable[Fact], where: str) -> list[Candidate]:
@@ -120,15 +123,26 @@ def _contradicted(candidates: Sequence[Candidate], known: Sequence[Fact], where:
     """What is said of a file and is not so: as the reading sees it that contradicts the fewest facts."""
     wrong = {id(one): [fact for fact in known if not _taken(one.copy(), fact)] for one in candidates}
     nearest = min(candidates, key=lambda one: (not wrong[id(one)], len(wrong[id(one)])))
-    lines = [_in_words(nearest, fact) for fact in wrong[id(nearest)]] or [
-        f"{one.name} {one.value} {one.where}, and {two.value} {two.where}; one of them is wrong"
-        for one, two in combinations(known, 2)
-        if one.name == two.name and one.value != two.value
-    ]
-    if not lines:
+    untrue = wrong[id(nearest)]
+    pairs = [(a, b) for a, b in combinations(known, 2) if a.name == b.name and a.value != b.value]
+    if untrue:
+        lines = [_in_words(nearest, fact) for fact in untrue]
+    elif pairs:
+        lines = [f"{a.name} {a.value} {a.where}, and {b.value} {b.where}; one of them is wrong" for a, b in pairs]
+    else:
         names = ", ".join(dict.fromkeys(fact.name for fact in known))
         lines = [f"the values of {names} do not go together in layout '{nearest.layout.name}'"]
-    return WeightsError(f"{where}: {'; '.join(lines)}")
+    blamed = untrue or [fact for pair in pairs for fact in pair] or list(known)
+    return WeightsError(f"{where}: {'; '.join(lines)}", *_ways_out(blamed))
+
+
+def _ways_out(blamed: Sequence[Fact]) -> list[Part]:
+    """What to do about facts that are not true of a file."""
+    given = dict.fromkeys(fact.name for fact in blamed if fact.where == GIVEN)
+    ways: list[list[Part]] = [["leave ", *joined(map(Argument, given)), " out"]] if given else []
+    if any(fact.where != GIVEN for fact in blamed):
+        ways.append(["mend the configuration beside it, or move it away"])
+    return [part for way in ways for part in ("; ", *way)]
 
 
 def _in_words(candidate: Candidate, fact: Fact) -> str:

@@ -96,11 +96,12 @@ def identified(
     """
     reading = reading or Reading()
     reference = parse(source)
-    if not isinstance(reference, File):
-        return _fetched(reference, given, told, reading, allow_licenses)
-    found = identify(open_tensors(reference.path, **reading), given, told)
-    check_license(str(reference), found.about.license, allow_licenses)
-    return found
+    if isinstance(reference, File):
+        found = identify(open_tensors(reference.path, **reading), given, told)
+        check_license(str(reference), found.about.license, allow_licenses)
+    else:
+        found = _fetched(reference, given, told, reading, allow_licenses)
+    return _new_head(found, given)
 
 
 def _fetched(
@@ -127,6 +128,19 @@ def _fetched(
             if not left:
                 raise
     check_license(str(reference), found.about.license, allow_licenses)
+    return found
+
+
+def _new_head(found: Identified, given: Mapping[str, Any]) -> Identified:
+    """The same; but who gives a kind of head, and not its outputs, says what the file has, and that has to be so."""
+    head = found.changes.get("head", found.spec.head)
+    if head != found.spec.head and not given.keys() & {"num_classes", "out_dim"}:
+        raise WeightsError(
+            f"{found.file.path}: head is {found.spec.head} in the tensors, and {head} was given; leave ",
+            Argument("head"),
+            " out, or for a new head give as well ",
+            Argument("num_classes"),
+        )
     return found
 
 

@@ -7,8 +7,10 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
+from vitzoo.checkpoints.facts import ADAPTABLE
 from vitzoo.checkpoints.tensors import NativeTensors, computes
-from vitzoo.errors import WeightsError, one_line
+from vitzoo.errors import Argument, WeightsError, joined, one_line
+from vitzoo.files.tensor_file import some
 from vitzoo.model import TimmDialect
 from vitzoo.model.init import init_weights
 from vitzoo.model.resample import resample_patch_kernel, resample_rel_pos, resample_table
@@ -133,10 +135,12 @@ def _state(
     missing = [key for key in expected if key not in state and not key.startswith(renewed)]
     unfit += [f"{key} {list(expected[key])} is not in the file" for key in missing]
     if unfit:
+        cannot = [name for name in changes if name not in ADAPTABLE] or changes
         raise WeightsError(
-            f"{report.source} does not fit the model: {'; '.join(unfit[:8])}"
-            f"{f'; and {len(unfit) - 8} more' if len(unfit) > 8 else ''}. "
-            f"Changes asked for: {', '.join(changes) or 'none'}"
+            f"{report.source} does not fit the model: {some(unfit, 4)}. "
+            f"Changes asked for: {', '.join(changes) or 'none'}; weights cannot follow all: leave ",
+            *joined(map(Argument, cannot)),
+            " out",
         )
     return state
 

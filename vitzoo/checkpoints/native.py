@@ -14,6 +14,7 @@ KEY = "vitzoo"
 """Of safetensors metadata."""
 
 FORMAT = 2
+AGAIN = "take another copy, or write it again with vitzoo.save"
 NEEDED = ("preprocessing", "resample")
 """Fields of the record without which a model would compute something else, in silence."""
 
@@ -50,7 +51,7 @@ def described(metadata: Mapping[str, str], where: str) -> Described | None:
     try:
         found = json.loads(metadata[KEY])
     except (ValueError, RecursionError) as error:
-        raise WeightsError(f"{where}: the metadata of this native file cannot be read: {error}") from None
+        raise WeightsError(f"{where}: the metadata of this native file cannot be read: {error}; {AGAIN}") from None
     if not isinstance(found, dict):
         return None
     number, version = found.get("format", 1), found.get("version")
@@ -78,7 +79,7 @@ def _demand(found: Json, keys: tuple[str, ...], where: str) -> None:
 
 
 def _without(key: str, where: str) -> WeightsError:
-    return WeightsError(f"{where}: the metadata of this native file has no '{key}'; write it again with vitzoo.save")
+    return WeightsError(f"{where}: the metadata of this native file has no '{key}'; {AGAIN}")
 
 
 def _from_1(found: Json) -> Json:

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -78,22 +79,20 @@ class Export:
 
         `dtype` is for all of them; if not given, `dtype_of` says it of each.
         """
-        files = companions(self.layout.name, self.spec, self.about)
+        binding = self.binding  # what the layout cannot hold is said before its library's configuration is made
+        files = {} if path.suffix in READERS else companions(self.layout.name, self.spec, self.about)
         if path.suffix not in READERS and not files:
             path = path.with_name(f"{path.name}{self.layout.suffix}")
-        types = {name: dtype or dtype_of(step.native[0]) for step in self.binding.steps for name in step.stored}
-        types |= dict.fromkeys(self.binding.fixed, dtype or next(iter(types.values())))
+        types = {name: dtype or dtype_of(step.native[0]) for step in binding.steps for name in step.stored}
+        types |= dict.fromkeys(binding.fixed, dtype or next(iter(types.values())))
         planned: Mapping[str, tuple[Shape, torch.dtype]] = {
-            self.keys[name]: (shape, types[name]) for name, shape in self.binding.stored.items()
+            self.keys[name]: (shape, types[name]) for name, shape in binding.stored.items()
         }
 
         def tensors() -> Iterator[tuple[str, Tensor]]:
-            for step in self.binding.steps:
-                for name, tensor in step.store(read, self.layout.name):
-                    yield self.keys[name], tensor.to(types[name])
-                    progress(self.keys[name])
-            for name, value in self.binding.fixed.items():
-                yield self.keys[name], value().to(types[name])
+            stored = (pair for step in binding.steps for pair in step.store(read, self.layout.name))
+            for name, tensor in chain(stored, ((name, value()) for name, value in binding.fixed.items())):
+                yield self.keys[name], tensor.to(types[name])
                 progress(self.keys[name])
 
         try:
@@ -112,14 +111,16 @@ class Export:
             return path
         except OSError as error:
             why = error.strerror or str(error)
-            raise WeightsError(f"{path} cannot be written: {why}; what was there before is unchanged") from error
+            raise WeightsError(
+                f"{path} cannot be written: {why}; mend that or give another path. What was there before is unchanged"
+            ) from error
 
 
 def save(
     model: TimmDialect,
     path: str | Path,
     layout: str = "vitzoo",
-    drop: Sequence[str] = (),
+    drop: str | Sequence[str] = (),
     dtype: torch.dtype | None = None,
     shard_size: int | None = None,
 ) -> Path:
@@ -140,7 +141,7 @@ def save(
         LicenseError: `model.license` allows more than that of what the weights were made from.
         WeightsError: the path cannot be written, or the kind of file cannot hold this.
     """
-    export = Export.planned(layout, model.spec, model.about, drop)
+    export = Export.planned(layout, model.spec, model.about, [drop] if isinstance(drop, str) else drop)
     state = model.state_dict()
     written = export.write(
         Path(path), lambda key: state[key].detach().cpu(), lambda key: state[key].dtype, dtype, shard_size

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from vitzoo import registry
-from vitzoo.checkpoints.facts import TRAINING, Fact
+from vitzoo.checkpoints.facts import GIVEN, TRAINING, Fact
 from vitzoo.checkpoints.reading import Reading, Sizes, completed, function, patches
-from vitzoo.errors import Argument, LayoutError, SpecError, WeightsError
+from vitzoo.errors import Argument, LayoutError, Part, SpecError, WeightsError, joined
 from vitzoo.files.tensor_file import some
 from vitzoo.layouts.candidate import HEAD, Candidate
 from vitzoo.layouts.layout import Layout
@@ -30,6 +30,11 @@ class Said:
     sizes: Sizes = NO_SIZES
     like: str | None = None
     """A model or weights of the registry whose architecture the file has, as the caller says."""
+
+    @property
+    def wishes(self) -> frozenset[str]:
+        """The fields that the caller may choose anew, whatever the file has."""
+        return frozenset(fact.name for fact in self.facts if not fact.of_file and fact.where == GIVEN)
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,11 @@ def _alike(candidates: Sequence[Candidate], said: Said) -> list[Candidate]:
             wrong.append(str(error))
         wrong += [", ".join(_there(candidate, name, spec) for name in unlike)] if unlike else []
     if not found:
-        raise WeightsError(f"{said.where} is not like {said.like}: it has {min(wrong, key=len)}")
+        raise WeightsError(
+            f"{said.where} is not like {said.like}: it has {min(wrong, key=len)}; name another, or leave ",
+            Argument("like"),
+            " out",
+        )
     return found
 
 
@@ -122,7 +131,9 @@ def _of_size(candidates: Sequence[Candidate], said: Said) -> list[Candidate]:
         grids = sorted({grid for candidate in candidates for _, grid in candidate.grids()})
         raise WeightsError(
             f"{said.where}: img_size {size[0]}x{size[1]} does not fit its table of positions, "
-            f"which may be of {some((f'{rows}x{cols}' for rows, cols in grids), 6)} patches"
+            f"which may be of {some((f'{rows}x{cols}' for rows, cols in grids), 6)} patches; give as many patches in "
+            "pixels as ",
+            Argument("source_img_size"),
         )
     return found
 
@@ -160,6 +171,11 @@ def _complete(candidate: Candidate, said: Said) -> Reading | list[str] | str:
     """The candidate's reading; or what is open; or, in words, why it is none."""
     try:
         found = completed(candidate, said.sizes)
+        if isinstance(found, list) and (free := said.wishes.intersection(found)):
+            candidate = candidate.copy()
+            for name in sorted(free):  # whatever the file has, the caller has another instead
+                candidate.take(name, min(candidate.domains.options(name), key=str))
+            found = completed(candidate, said.sizes)
         if isinstance(found, Reading):
             if wrong := _untrue(found, said.facts):
                 return wrong
@@ -235,9 +251,8 @@ def _layouts(candidates: Sequence[Candidate], readings: Sequence[Reading]) -> li
 
 def _differing(readings: Sequence[Reading], said: Said) -> list[str]:
     """The fields in which readings compute differently; not those that the caller chooses anew."""
-    wanted = {fact.name for fact in said.facts if not fact.of_file and fact.where == "was given"}
     first, *others = (reading.function for reading in readings)
-    return [name for name in first if name not in wanted and any(other[name] != first[name] for other in others)]
+    return [name for name in first if name not in said.wishes and any(other[name] != first[name] for other in others)]
 
 
 def _entries(matches: Sequence[Match], readings: Sequence[Reading]) -> list[str]:
@@ -274,17 +289,18 @@ def _question(
             values.setdefault(", ".join(f"{name}={fields[name]}" for name in differing), reading.entry)
         lines = [f"{each} as in {entry}" for each, entry in values.items()]
         return WeightsError(
-            f"{said.where} fits several architectures, which differ in {', '.join(differing)}: {some(lines, 4)}. "
-            "Give these fields, or one of the names as ",
+            f"{said.where} fits several architectures, which differ in {', '.join(differing)}: {some(lines, 4)}. Give ",
+            *joined(map(Argument, differing)),
+            ", or one of the names as ",
             Argument("like", "..."),
         )
     names = dict.fromkeys(
         [*(name for number in asked for name in asked[number]), *(_differing(whole, said) if whole else ())]
     )
     open_fields = [name for name in ViTSpec.model_fields if name in names and name != "img_size"]
-    parts: list[str | Argument] = [f"{said.where} can be read in layout {some(layouts, 6)}"]
+    parts: list[Part] = [f"{said.where} can be read in layout {some(layouts, 6)}"]
     if open_fields:
-        parts.append(f"; its tensors do not show {', '.join(open_fields)}. Give these fields")
+        parts += ["; what its tensors do not show has to be given: ", *joined(map(Argument, open_fields))]
     if "img_size" in names:
         parts += _ask_size(candidates, said, bool(open_fields))
     if len(layouts) > 1:
@@ -292,11 +308,11 @@ def _question(
     return WeightsError(*parts)
 
 
-def _ask_size(candidates: Sequence[Candidate], said: Said, more: bool) -> list[str | Argument]:
+def _ask_size(candidates: Sequence[Candidate], said: Said, more: bool) -> list[Part]:
     wanted = said.sizes.wanted
     start = ", and say" if more else ": it does not show"
     if not any(candidate.has_table for candidate in candidates):
-        return [f"{start} img_size, the size of its pictures"]
+        return [f"{start} the size of its pictures, (height, width) in pixels: ", Argument("img_size")]
     grids = sorted({grid for candidate in candidates for _, grid in candidate.grids()})
     words = some((f"{rows}x{cols}" for rows, cols in grids), 6)
     return [

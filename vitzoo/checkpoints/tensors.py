@@ -7,13 +7,14 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from vitzoo.errors import SpecError, WeightsError
+from vitzoo.errors import Argument, SpecError, WeightsError, shown
 from vitzoo.files.tensor_file import TensorFile
 from vitzoo.layouts.layout import Layout
 from vitzoo.layouts.placement import view
 from vitzoo.layouts.rules import Part, Step
 from vitzoo.spec import ViTSpec
 
+LONGEST_REASON = 200
 K = TypeVar("K")
 T = TypeVar("T")
 
@@ -125,6 +126,34 @@ def _kept(cache: OrderedDict[K, T], key: K, make: Callable[[], T], most: int = 4
         cache[key] = make()
     cache.move_to_end(key)
     return cache[key]
+
+
+def device_of(asked: torch.device | str | None) -> torch.device:
+    """A device that was given as torch has it or by its name; the CPU if none was.
+
+    Raises:
+        SpecError: none that torch knows, or that this machine has.
+    """
+    try:
+        device = torch.device(asked or "cpu")
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        why = str(error).splitlines()[0][:LONGEST_REASON].rstrip(".")
+        raise SpecError(
+            f"device {shown(asked)} cannot be used: {why}; give one that this machine has, such as ",
+            Argument("device", "cpu"),
+        ) from None
+    return device
+
+
+def check_texts(**given: object) -> None:
+    """Raises a SpecError for an argument that is neither text nor left out."""
+    for name, value in given.items():
+        if value is not None and not isinstance(value, str):
+            raise SpecError(f"{name} is {shown(value)}; expected text, such as ", Argument(name, EXAMPLES[name]))
+
+
+EXAMPLES = {"layout": "timm", "source_layout": "timm", "like": "vit_s16", "wrapper": "ema", "prefix": "model."}
 
 
 def dtype_of(asked: torch.dtype | str | None) -> torch.dtype | None:

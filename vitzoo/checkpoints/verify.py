@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vitzoo.checkpoints.create import build
 from vitzoo.checkpoints.save import save
-from vitzoo.errors import LayoutError, SpecError, VitzooError, WeightsError
+from vitzoo.errors import Argument, LayoutError, SpecError, VitzooError, WeightsError, joined
 from vitzoo.layouts.huggingface import peer as huggingface
 from vitzoo.layouts.peer import Outputs, Peer, answer
 from vitzoo.layouts.tables import GROUPS, LAYOUTS, layout_for
@@ -23,6 +23,7 @@ from vitzoo.model import TimmDialect
 from vitzoo.spec import Pool, ViTSpec
 
 TOLERANCE = 1e-5
+MOST_REASONS = 400
 
 
 class Comparison(NamedTuple):
@@ -130,7 +131,10 @@ def verify(
         rows, alone = _compared(ours(model, f"vitzoo, {first}"), other, model.spec.in_chans, taken, seed)
     skipped += [f"{name}: {other.name} gives nothing that means the same" for name in alone]
     if not rows:
-        raise SpecError(f"there is nothing to compare, so the two are not said to be equal; {'; '.join(skipped)}")
+        raise SpecError(
+            f"there is nothing to compare, so the two are not said to be equal; {'; '.join(skipped)}. "
+            f"Give sizes that both take, such as {model.spec.img_size[0]}x{model.spec.img_size[1]}"
+        )
     return Verification(f"vitzoo, {first}", other.name, tolerance, tuple(rows), tuple(skipped))
 
 
@@ -161,7 +165,8 @@ def _second(
         if (other.spec.in_chans, other.spec.img_size) != (model.spec.in_chans, model.spec.img_size):
             raise SpecError(
                 f"{first} takes {model.spec.in_chans}x{model.spec.img_size} and {second} {other.spec.in_chans}x"
-                f"{other.spec.img_size}; give img_size and in_chans for both"
+                f"{other.spec.img_size}; give for both ",
+                *joined([Argument("img_size", list(model.spec.img_size)), Argument("in_chans", model.spec.in_chans)]),
             )
         yield ours(other, f"vitzoo, {second}"), None
         return
@@ -181,7 +186,8 @@ def _second(
                 peer = PEERS[group](place, model.spec)
             yield peer, layout.resample
         return
-    raise LayoutError(f"no library's own model can hold {first}: {' | '.join(reasons)}")
+    why = " | ".join(reasons)[:MOST_REASONS]
+    raise LayoutError(f"no library's own model can hold {first}; compare it with another checkpoint: {why}")
 
 
 def _exported(model: TimmDialect, path: Path, layout: str) -> Path:

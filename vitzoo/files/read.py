@@ -12,7 +12,7 @@ from typing import TypedDict
 import torch
 from torch import Tensor
 
-from vitzoo.errors import MissingFile, WeightsError, shown
+from vitzoo.errors import Argument, MissingFile, WeightsError, shown
 from vitzoo.files.archive import open_archive
 from vitzoo.files.npz import NpzFile
 from vitzoo.files.pickle import PickleFile
@@ -96,9 +96,15 @@ def open_tensors(
         reader = _reader(path)
         found = PickleFile(path, streamed, eager, wrapper) if reader is PickleFile else reader(path, streamed, eager)
     if wrapper is not None and reader is not PickleFile:
-        raise WeightsError(f"{path.name} has no wrapper '{wrapper}': only files that torch wrote have wrappers")
+        raise WeightsError(
+            f"{path.name} has no wrapper '{wrapper}', which only files that torch wrote have; leave ",
+            Argument("wrapper"),
+            " out",
+        )
     if len(found.shapes) > MOST_TENSORS:
-        raise WeightsError(f"{path} holds {len(found.shapes):,} tensors; no model has more than {MOST_TENSORS:,}")
+        raise WeightsError(
+            f"{path} holds {len(found.shapes):,} tensors, and no model more than {MOST_TENSORS:,}; save the model alone"
+        )
     if len(longest := max(found.shapes, key=len, default="")) > LONGEST_NAME:
         raise WeightsError(
             f"{path} has a tensor whose name has {len(longest):,} characters, {shown(longest)}; expected at most "
@@ -115,8 +121,8 @@ def left_out(keys: Mapping[str, Shape], drop: Sequence[str], where: str) -> dict
         found = [key for key in keys if key == name or ("*" in name and fnmatchcase(key, name))]
         if not found:
             near = get_close_matches(name, keys, 1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise WeightsError(f"{where} has no tensor '{name}' to leave out{hint}")
+            way = Argument("drop", [near[0] if near else next(iter(keys), "")])
+            raise WeightsError(f"{where} has no tensor '{name}' to leave out; name one as it stands there: ", way)
         left |= dict.fromkeys(found, "left out on purpose: it was named in drop")
     return left
 
@@ -129,11 +135,12 @@ def _file_at(path: Path) -> Path:
             path = _in_folder(path)
             mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError, ValueError):  # the last of a name that no file can have
-        raise MissingFile(f"no weights file at {path}") from None
+        raise MissingFile(f"no weights file at {path}; give the path of one, or of a folder that holds one") from None
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: {error.strerror}") from None
     if not stat.S_ISREG(mode):
-        raise WeightsError(f"{path} is a {'folder' if stat.S_ISDIR(mode) else 'device or pipe'}; expected a file")
+        kind = "folder" if stat.S_ISDIR(mode) else "device or pipe"
+        raise WeightsError(f"{path} is a {kind}; expected a file: copy what it gives into one")
     return path
 
 

@@ -44,7 +44,8 @@ class SafetensorsFile(MappedFile):
         names = {key: self._file.get_slice(key).get_dtype() for key in self.shapes}
         for key, name in names.items():
             if name not in DTYPES:
-                raise WeightsError(f"{self.path}: '{key}' is of type {name}; expected one of {', '.join(DTYPES)}")
+                known = ", ".join(DTYPES)
+                raise WeightsError(f"{self.path}: '{key}' is of type {name}; convert it to one of {known}")
         return {key: DTYPES[name] for key, name in names.items()}
 
     def _whole(self) -> dict[str, Tensor]:

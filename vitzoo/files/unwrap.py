@@ -1,13 +1,13 @@
 """The state dict inside what a training program saved: which entry is taken, and what is left."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, strided
 
-from vitzoo.errors import WeightsError
+from vitzoo.errors import Argument, Part, WeightsError, joined
 from vitzoo.files.tensor_file import some
 
 # Of several entries the earliest is taken. Where a program keeps a running mean of the weights, its own loader takes
@@ -31,7 +31,7 @@ WRAPPERS = (
 # What never holds weights, though tensors stand in it, by how the names begin.
 NO_WEIGHTS = ("opt", "lr_sched", "sched", "scaler", "amp", "loss_scaler", "grad_scaler", "callbacks", "loops", "rng")
 DEEPEST = 4
-MOST_CHOICES = 100  # that are listed for who names a wrapper which is not there
+MOST_CHOICES = 6  # that an error names
 
 
 def unwrapped(state: object, wrapper: str | None, path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
@@ -56,13 +56,16 @@ def unwrapped(state: object, wrapper: str | None, path: Path) -> tuple[dict[str,
             notes.append(f"left aside: {some(beside)}")
         state, wrapper = inside, None
     if not isinstance(state, dict):
-        raise WeightsError(f"{path} holds no state dict: expected names with tensors, found a {type(state).__name__}")
+        raise WeightsError(
+            f"{path} holds no state dict: expected names with tensors, found a {type(state).__name__}; save "
+            "model.state_dict()"
+        )
     tensors = {key: value for key, value in state.items() if isinstance(key, str) and isinstance(value, Tensor)}
     other = [key for key in state if key not in tensors]
     if not tensors or any(isinstance(state[key], Tensor) for key in other):
         raise WeightsError(
-            f"{path} holds no state dict: expected a mapping from names to tensors"
-            + (f", found besides {some(other)}" if other else "")
+            f"{path} holds no state dict: expected a mapping from names to tensors and nothing else, found "
+            f"{some(other) or 'none'}; save model.state_dict()"
         )
     if other:
         notes.append(f"left aside: {some(other)}")
@@ -75,17 +78,20 @@ def _taken(state: dict[Any, Any], wrapper: str | None, path: Path) -> str | None
     if wrapper is not None:
         if not isinstance(_entry(state, wrapper), dict):
             found = list(islice(_inside(state), MOST_CHOICES))
-            there = f"; choose one of {some(found)}" if found else ""
-            raise WeightsError(f"{path} has no state dict named '{wrapper}'; it holds {some(state)}{there}")
+            do = ["give ", *_choice(found)] if found else ["leave ", Argument("wrapper", wrapper), " out"]
+            raise WeightsError(f"{path} has no state dict named '{wrapper}'; it holds {some(state)}; ", *do)
         return wrapper
     if name := next((name for name in WRAPPERS if isinstance(state.get(name), dict) and _tensors(state[name])), None):
         return name
     loose = sum(isinstance(value, Tensor) for value in state.values())
     found = [name for name in _inside(state, 1) if _tensors(state[name]) >= loose]
     if len(found) > 1:
-        choices = " or ".join(f"wrapper='{name}'" for name in found[:6])
-        raise WeightsError(f"{path} holds {len(found)} state dicts; choose one with {choices}")
+        raise WeightsError(f"{path} holds {len(found)} state dicts; choose one with ", *_choice(found))
     return found[0] if found else None
+
+
+def _choice(names: Iterable[str]) -> list[Part]:
+    return joined((Argument("wrapper", name) for name in islice(names, MOST_CHOICES)), " or ")
 
 
 def _entry(state: Mapping[Any, Any], name: str) -> Any:
@@ -133,6 +139,7 @@ def _check_plain(state: Mapping[str, Tensor], path: Path) -> None:
     for key, tensor in state.items():
         if tensor.layout is not strided or tensor.device.type != "cpu" or tensor.is_quantized:
             kind = "sparse, quantised, nested or without values"
-            raise WeightsError(f"{path}: '{key}' is no plain tensor ({kind}); expected plain tensors")
+            raise WeightsError(f"{path}: '{key}' is no plain tensor ({kind}); save it as one")
         if tensor.numel() * tensor.itemsize > most:
-            raise WeightsError(f"{path}: '{key}' declares {list(tensor.shape)}, more than the file could hold")
+            shape = list(tensor.shape)
+            raise WeightsError(f"{path}: '{key}' declares {shape}, more than the file could hold; save its clone()")

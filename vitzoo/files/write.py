@@ -49,7 +49,7 @@ def write(
     if path.suffix == ".safetensors":
         return write_sharded(path, tensors, shapes, metadata, shard_size)
     if path.suffix not in WRITERS:
-        raise WeightsError(f"{path.name} has an unknown suffix; expected .safetensors, {', '.join(WRITERS)}, or none")
+        raise WeightsError(f"{path.name} has an unknown suffix; take .safetensors, {', '.join(WRITERS)}, or none")
     if metadata or shard_size is not None:
         what = "metadata" if metadata else "shards"
         raise WeightsError(f"{path.name}: a {path.suffix} file has no {what}; write safetensors, or do without")
@@ -125,8 +125,8 @@ def _shards(name: str, shapes: Planned, shard_size: int | None) -> Mapping[str, 
         raise WeightsError(f"{name}: safetensors has no type for {', '.join(unknown[:8])}; convert them first")
     if shard_size is None:
         return {name: list(shapes)}
-    if shard_size <= 0:
-        raise WeightsError(f"{name}: a shard of {shard_size} bytes holds nothing; give a positive number")
+    if not isinstance(shard_size, int) or shard_size <= 0:
+        raise WeightsError(f"{name}: a shard of {shard_size!r} bytes holds nothing; give a positive number of bytes")
     from huggingface_hub import split_state_dict_into_shards_factory
 
     split = split_state_dict_into_shards_factory(

@@ -46,6 +46,8 @@ class Beside:
     """Those of `layout` that the class which the file names is stored in."""
     license: Any = None
     """As the file names it."""
+    silent: frozenset[str] = frozenset()
+    """Those of `fields` that it leaves to the default of the class that it names."""
     of_another: bool = False
     """Whether the file is there and speaks of another checkpoint than this one."""
 
@@ -103,13 +105,14 @@ def _timm_or_huggingface(config: Mapping[str, Any], read: Read, where: Path) -> 
     processor = read("preprocessor_config.json") or whole.get("image_processor")
     if processor is not None:
         Processor.checked(processor, where.with_name("preprocessor_config.json"))
-    fields, usual = hf_config.told(config)
+    fields, usual, silent = hf_config.told(config)
     return Beside(
         fields,
         None if processor is None else hf_processor.preprocessing_fields(processor, config),
         hf_config.labels(config),
         layout=hf_config.layout_name(config),
         usual=usual,
+        silent=silent,
     )
 
 

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
 from typing import NamedTuple
 
-from vitzoo.errors import Argument, LayoutError
+from vitzoo.errors import Argument, LayoutError, Part
 from vitzoo.files.tensor_file import some
 from vitzoo.layouts.candidate import Candidate
 from vitzoo.layouts.layout import Layout
-from vitzoo.layouts.placement import Placement, stray, view
+from vitzoo.layouts.placement import Placement, Several, choice, placements, stray, view
 from vitzoo.layouts.strangers import stranger, turned_kernel
 from vitzoo.layouts.tables import LAYOUTS
 from vitzoo.spec import Shape
@@ -29,22 +29,28 @@ def detect(
     a kernel's axes may be in another order.
 
     Raises:
-        LayoutError: no layout explains the file; it names the nearest and what they do not know, or what is missing.
+        LayoutError: no layout explains the file; it names the nearest and what they do not know, or what is missing. Or
+            one explains it as several models.
     """
-    layouts, found = list(layouts), []
-    for layout in layouts:
-        # Cheap first: without its patch kernel a layout is not there.
-        if any(key.endswith(layout.anchors) for key in shapes):
-            one = _candidate(layout, shapes, prefix)
-            found += [one] if isinstance(one, Candidate) else []
+    layouts = list(layouts)
+    # Cheap first: without its patch kernel a layout is not there.
+    there = [layout for layout in layouts if any(key.endswith(layout.anchors) for key in shapes)]
+    seen = [_candidate(layout, shapes, prefix) for layout in there]
+    found = [one for one in seen if isinstance(one, Candidate)]
+    if several := [one.layout for one in seen if isinstance(one, Unread) and one.several]:
+        # A layout that leaves one of the models out, as its program does, is not preferred to those that ask.
+        places = choice(one.prefix for layout in several for one in placements(layout, shapes, prefix))
+        other: list[Part] = [". Or say whose file it is: ", Argument("layout", "...")] if found else []
+        raise LayoutError(f"several models stand in {where}; choose one with ", *places, *other)
     if not found:
         raise LayoutError(*_nothing(shapes, where, layouts, prefix))
     for one in found:
         if wrong := _turned(one, in_chans):
-            raise LayoutError(f"{where}: {wrong}")
+            raise LayoutError(f"{where}: ", *wrong)
     whole = [one for one in found if not one.missing]
     if not whole:
-        raise LayoutError(f"{where} does not fit layout '{found[0].layout.name}': {_missing(found[0])}")
+        first = found[0]
+        raise LayoutError(f"{where} does not fit layout '{first.layout.name}': {_missing(first)}; take a whole copy")
     return whole
 
 
@@ -53,22 +59,25 @@ class Unread(NamedTuple):
 
     layout: Layout
     keys: list[str]
-    why: str
+    why: Sequence[Part]
+    several: bool = False
+    """Whether the file holds several models of the layout."""
     refused: bool = False
-    """Whether the file holds several models of the layout, or none where the caller says."""
+    """Whether none stands where the caller says, or one stands under two names."""
 
 
 def _candidate(layout: Layout, shapes: Mapping[str, Shape], prefix: str | None) -> Candidate | Unread:
     try:
         placement = view(layout, shapes, prefix)
     except LayoutError as error:
-        return Unread(layout, [], str(error), refused=True)
+        several = isinstance(error, Several)
+        return Unread(layout, [], error.parts, several, not several)
     if unread := _unread(layout, placement, shapes):
-        return Unread(layout, unread, f"it does not know {some(unread, 3)}")
+        return Unread(layout, unread, [f"it does not know {some(unread, 3)}"])
     try:
         return Candidate(layout, placement, shapes)
     except Contradiction as error:
-        return Unread(layout, [], str(error))
+        return Unread(layout, [], [str(error)])
 
 
 def _missing(candidate: Candidate) -> str:
@@ -86,15 +95,13 @@ def _unread(layout: Layout, placement: Placement, shapes: Mapping[str, Shape]) -
     ] + list(placement.strange)
 
 
-def _turned(candidate: Candidate, in_chans: int | None) -> str | None:
+def _turned(candidate: Candidate, in_chans: int | None) -> list[Part]:
     key = next((candidate.placement.names[name] for name in candidate.layout.anchors if name in candidate.shapes), None)
     shape = candidate.shapes[next(name for name in candidate.layout.anchors if name in candidate.shapes)] if key else ()
-    return turned_kernel(key, shape, {"in_chans": in_chans}) if key and len(shape) == 4 else None
+    return turned_kernel(key, shape, {"in_chans": in_chans}) if key and len(shape) == 4 else []
 
 
-def _nothing(
-    shapes: Mapping[str, Shape], where: str, layouts: Sequence[Layout], prefix: str | None
-) -> Iterator[str | Argument]:
+def _nothing(shapes: Mapping[str, Shape], where: str, layouts: Sequence[Layout], prefix: str | None) -> Iterator[Part]:
     """Why no layout explains a file: what it is, or the two nearest layouts with the difference."""
     if named := stranger(shapes):
         yield f"{where} is in no known layout: {named}"
@@ -102,13 +109,13 @@ def _nothing(
     near = [one for one in (_candidate(layout, shapes, prefix) for layout in layouts) if isinstance(one, Unread)]
     near.sort(key=lambda one: (one.refused, len(one.keys), -_alike(one.layout, shapes)))
     if near[0].refused:
-        yield f"{where}: {near[0].why}"
+        yield from (f"{where}: ", *near[0].why)
         return
     for one in near[:2]:
         if one.keys and (beside := stray(one.layout, shapes, prefix)):
-            yield f"{where} {beside}"
+            yield from (f"{where} ", *beside)
             return
-    words = "; ".join(f"'{one.layout.name}', but {one.why}" for one in near[:2])
+    words = "; ".join(f"'{one.layout.name}', but {''.join(map(str, one.why))}" for one in near[:2])
     yield f"{where} holds {len(shapes)} tensors in none of the known layouts; the nearest is {words}"
 
 

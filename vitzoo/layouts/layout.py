@@ -116,7 +116,7 @@ class Layout:
         for name in drop:
             if name not in refused:
                 cannot = f"what it cannot hold is {', '.join(refused)}" if refused else "it can hold all of this model"
-                raise LayoutError(f"there is no need to drop '{name}' for layout '{self.name}': {cannot}")
+                raise LayoutError(f"there is no need to drop '{name}' for layout '{self.name}': {cannot}; leave it in")
             if name not in ViTSpec.model_fields:
                 raise LayoutError(f"'{name}' cannot be dropped by itself; change the model's spec: {refused[name]}")
             allowed = self.holds.get(name) or self._implied(spec).get(name) or (ViTSpec.model_fields[name].default,)

@@ -9,9 +9,10 @@ model, or by the caller, who chose the prefix. Nothing else is left out.
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING
 
-from vitzoo.errors import LayoutError
+from vitzoo.errors import Argument, LayoutError, Part, joined
 from vitzoo.files.tensor_file import some
 from vitzoo.layouts.leftovers import leftover
 from vitzoo.layouts.rules import OUTSIDE, Drop
@@ -26,6 +27,13 @@ TRANSPARENT = re.compile(r"(?:(?<=\.)|^)(?:_orig_mod|_fsdp_wrapped_module|_check
 
 # Where a linear layer stands that a user put in the place of a classifier: there, or in a sequence or module.
 REPLACED = re.compile(r"(\.head)?(\.[0-9]+|\.fc|\.linear|\.classifier|\.head)?")
+
+MOST_CHOICES = 6
+"""Places that an error names."""
+
+
+class Several(LayoutError):
+    """A file in which a layout's model stands at several places."""
 
 
 @dataclass(frozen=True)
@@ -69,39 +77,50 @@ def view(layout: "Layout", shapes: Mapping[str, Shape], prefix: str | None = Non
     """The one place where the model of a file stands.
 
     Raises:
-        LayoutError: several places to choose from, or none under the caller's prefix.
+        Several: places to choose from.
+        LayoutError: none under the caller's prefix.
     """
     found = placements(layout, shapes, prefix)
     if len(found) == 1:
         return found[0]
     if not found:
-        there = " or ".join(f"prefix='{one.prefix}'" for one in placements(layout, shapes))
-        raise LayoutError(f"no model of layout '{layout.name}' stands behind the prefix '{prefix}'; there is {there}")
-    names = " or ".join(f"prefix='{one.prefix}'" for one in found)
-    raise LayoutError(f"{len(found)} models of layout '{layout.name}' stand in the file; choose one with {names}")
+        raise LayoutError(
+            f"no model of layout '{layout.name}' stands behind the prefix '{prefix}'; there is ",
+            *choice(one.prefix for one in placements(layout, shapes)),
+        )
+    names = [one.prefix for one in found]
+    raise Several(f"{len(found)} models of layout '{layout.name}' stand in the file; choose one with ", *choice(names))
 
 
-def stray(layout: "Layout", shapes: Mapping[str, Shape], prefix: str | None = None) -> str | None:
-    """What stands beside or in the model and no rule explains, with the way to leave it out; None if all is explained.
+def choice(prefixes: Iterable[str]) -> list[Part]:
+    """The places that a caller may choose; of two that begin alike the shorter, which is right for both."""
+    names = set(prefixes)
+    shortest = (name for name in names if not any(other != name and name.startswith(other) for other in names))
+    return joined((Argument("prefix", name) for name in islice(sorted(shortest), MOST_CHOICES)), " or ")
+
+
+def stray(layout: "Layout", shapes: Mapping[str, Shape], prefix: str | None = None) -> list[Part]:
+    """What stands beside or in the model and no rule explains, with the way to leave it out; else nothing.
 
     For a file that is this layout's but for a few tensors; of another, it says nothing.
     """
     try:
         found = view(layout, shapes, prefix)
     except LayoutError:
-        return None
+        return []
     unknown = [found.names[name] for name in found.names if not layout.knows(name)]
     odd = [*found.strange, *unknown]
     if not odd or 2 * len(odd) >= len(shapes) or not any(name in found.names for name in layout.anchors):
-        return None
+        return []
     behind = f" behind the prefix '{found.prefix}'" if found.prefix else ""
     norms = [key for key in odd if key.endswith("running_mean")]
     kind = f" ({norms[0].rpartition('.')[0]} is a batch norm, whose epsilon no file shows)" if norms else ""
     drop = sorted({_widest(key, shapes.keys() - odd) for key in odd})
-    return (
+    return [
         f"holds a model in layout '{layout.name}'{behind}, and with it {some(odd, 4)}{kind}, which this layout does "
-        f"not know; if the model is whole without {'it' if len(odd) == 1 else 'them'}, give drop={drop}"
-    )
+        f"not know; if the model is whole without {'it' if len(odd) == 1 else 'them'}, give ",
+        Argument("drop", drop),
+    ]
 
 
 def _widest(key: str, kept: Iterable[str]) -> str:

@@ -233,7 +233,7 @@ class Part:
                 has_to_be = "what the architecture implies" if isinstance(part, Implied) else "zero"
                 raise LayoutError(
                     f"layout '{layout}' has no place for a part of {names} that has to be {has_to_be} there, "
-                    f"and the model is off by up to {(tensor - expected).abs().max().item():.3g}"
+                    f"and the model is off by up to {(tensor - expected).abs().max().item():.3g}; choose another layout"
                 )
             if isinstance(part, Piece):
                 yield part.key, move(part.pattern, tensor, self.sizes, back=True)
@@ -311,7 +311,7 @@ class Binding:
         claimed = Counter(key for step in self.steps for key in step.native)
         wrong = [key for key in self.native if claimed[key] != 1]
         if wrong:
-            raise LayoutError(f"layout '{layout}' cannot hold the model's {_listing(wrong)}")
+            raise LayoutError(f"layout '{layout}' cannot hold the model's {_listing(wrong)}; choose another layout")
         stored = [pair for step in self.steps for pair in step.stored.items()]
         stored += [(key, tuple(value().shape)) for key, value in self.fixed.items()]
         twice = [key for key, count in Counter(key for key, _ in stored).items() if count > 1]
@@ -361,9 +361,9 @@ class Binding:
             lines += [f"missing {len(missing)}: {_listing(missing, self.stored)}"] if missing else []
             lines += [f"not expected {len(surplus)}: {_listing(surplus, found)}"] if surplus else []
             lines += [
-                f"shape of {key}: expected {list(self.stored[key])}, found {list(found[key])}" for key in shaped[:8]
+                f"shape of {key}: expected {list(self.stored[key])}, found {list(found[key])}" for key in shaped[:4]
             ]
-            raise LayoutError("; ".join(lines))
+            raise LayoutError("; ".join([*lines, "take another copy of it"]))
         return self.unread | dropped
 
     def check_fixed(self, key: str, tensor: Tensor, where: str) -> None:
@@ -372,7 +372,9 @@ class Binding:
             return
         expected = self.fixed[key]().to(tensor.dtype)
         if not torch.equal(torch.where(tensor.isnan(), expected, tensor), expected):
-            raise LayoutError(f"{where}: {key} is not what layout '{self.layout}' says for this architecture")
+            raise LayoutError(
+                f"{where}: {key} is not what layout '{self.layout}' says of such a model; take the file as it was made"
+            )
 
     def import_all(self, tensors: Mapping[str, Tensor], where: str = "the state dict") -> dict[str, Tensor]:
         """A whole state dict of the layout -> native tensors."""
@@ -414,5 +416,5 @@ def _with_axis(shape: Shape, axis: int, size: int) -> Shape:
 
 
 def _listing(keys: Sequence[str], shapes: Mapping[str, Shape] | None = None) -> str:
-    shown = [f"{key} {list(shapes[key])}" if shapes else key for key in keys[:6]]
-    return ", ".join(shown) + (f" and {len(keys) - 6} more" if len(keys) > 6 else "")
+    shown = [f"{key} {list(shapes[key])}" if shapes else key for key in keys[:4]]
+    return ", ".join(shown) + (f" and {len(keys) - 4} more" if len(keys) > 4 else "")

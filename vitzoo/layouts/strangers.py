@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from vitzoo.errors import Argument, Part
 from vitzoo.spec import Shape
 
 
@@ -54,13 +55,14 @@ def stranger(shapes: Mapping[str, Shape]) -> str | None:
     return None
 
 
-def turned_kernel(key: str, shape: Shape, said: Mapping[str, Any]) -> str | None:
-    """Why a patch kernel cannot be in torch's axes, unless the caller says that it has these channels."""
+def turned_kernel(key: str, shape: Shape, said: Mapping[str, Any]) -> list[Part]:
+    """Why a patch kernel cannot be in torch's axes; nothing if it can, or the caller says it has these channels."""
     _, channels, rows, cols = shape
     if not (channels == rows and cols in (1, 3, 4) and cols < rows) or said.get("in_chans") == channels:
-        return None
-    return (
+        return []
+    return [
         f"the patch kernel '{key}' is {list(shape)}, which would be {channels} channels in patches of {rows}x{cols}; "
         "MLX keeps kernels so, (out, rows, columns, in). Save the file again with the kernel's permute(0, 3, 1, 2); "
-        f"if it truly has {channels} channels, give in_chans={channels}"
-    )
+        f"if it truly has {channels} channels, give ",
+        Argument("in_chans", channels),
+    ]

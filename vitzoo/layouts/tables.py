@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import replace
 
-from vitzoo.errors import LayoutError
+from vitzoo.errors import LayoutError, shown
 from vitzoo.layouts import big_vision, google, meta, moco, openmmlab
 from vitzoo.layouts.huggingface import tables as huggingface
 from vitzoo.layouts.layout import ANY, Layout
@@ -66,16 +66,19 @@ GROUPS: dict[str, tuple[str, ...]] = {
 
 def get_layout(name: str) -> Layout:
     """A layout by its name; LayoutError with the nearest names, or all there are."""
-    if name not in LAYOUTS:
-        close = difflib.get_close_matches(name, LAYOUTS)
-        hint = f"did you mean {' or '.join(close)}?" if close else f"the layouts are {', '.join(LAYOUTS)}"
-        raise LayoutError(f"unknown layout '{name}'; {hint}")
+    if not isinstance(name, str) or name not in LAYOUTS:
+        close = difflib.get_close_matches(str(name), LAYOUTS)
+        programs = dict.fromkeys([*GROUPS, *(one for one in LAYOUTS if "_" not in one)])
+        hint = (
+            f"did you mean {' or '.join(close)}?" if close else f"give one by its name, such as {', '.join(programs)}"
+        )
+        raise LayoutError(f"unknown layout {shown(name)}; {hint}")
     return LAYOUTS[name]
 
 
 def named(name: str) -> list[Layout]:
     """The layout of this name, or those of a group; LayoutError with the names there are."""
-    return [get_layout(member) for member in GROUPS.get(name, (name,))]
+    return [get_layout(member) for member in (GROUPS.get(name, (name,)) if isinstance(name, str) else (name,))]
 
 
 def layout_for(name: str, spec: ViTSpec, drop: Sequence[str] = ()) -> Layout:

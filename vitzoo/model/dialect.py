@@ -187,7 +187,9 @@ class TimmDialect(Backbone):
         changes = {"num_classes": num_classes, "head": head} | ({"pool": global_pool} if global_pool else {})
         spec = self.spec.replace(**changes)
         if spec.final_norm is FinalNorm.POOLED and spec.pooled_dim != self.spec.pooled_dim:
-            raise SpecError(f"the final norm is {self.spec.pooled_dim} wide and does not fit pool '{spec.pool}'")
+            raise SpecError(
+                f"the final norm is {self.spec.pooled_dim} wide and does not fit pool '{spec.pool}'; leave the pool"
+            )
         like = next(self.parameters())
         new = HEADS[spec.head](spec)
         init_weights(new)

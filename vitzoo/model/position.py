@@ -15,7 +15,9 @@ from vitzoo.spec import PosEmbed, Resample, Rope, RopeKind, RopePairs, ViTSpec
 def checked(x: Tensor, in_chans: int, patch_size: tuple[int, int], drop_remainder: bool) -> Tensor:
     """Pictures (batch, in_chans, height, width) as they are, if they have that shape and the patch divides them."""
     if x.ndim != 4 or x.shape[1] != in_chans:
-        raise SpecError(f"expected pictures of shape (batch, {in_chans}, height, width), found {tuple(x.shape)}")
+        raise SpecError(
+            f"expected pictures of shape (batch, {in_chans}, height, width), found {tuple(x.shape)}; make them so"
+        )
     (height, width), (rows, cols) = x.shape[-2:], patch_size
     if not drop_remainder and (height % rows or width % cols):
         raise SpecError(

@@ -174,8 +174,8 @@ def resample_rel_pos(table: Tensor, grid: tuple[int, int], policy: Resample | No
         down, across = (_geometric(old, new).to(wide) for old, new in zip(table.shape[:2], size, strict=True))
         out = torch.einsum("rcd,Rr,Cc->RCd", wide, down, across)
     else:
-        allowed = " and ".join(REL_POS_POLICIES)
-        raise ResampleError(f"policy '{policy}' does not say how relative positions are resampled; {allowed} do")
+        allowed = " or ".join(REL_POS_POLICIES)
+        raise ResampleError(f"policy '{policy}' does not say how relative positions are resampled; take {allowed}")
     out = out.to(table.dtype).contiguous()
     return out if _fixed(grid) else _or_own(table, out)
 

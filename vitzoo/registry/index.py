@@ -320,7 +320,7 @@ def _files_at(path: Path) -> tuple[list[Path], Path | None]:
         return [path], None
     files, presets = shipped.yaml_files(path), path / shipped.PRESETS
     if not files:
-        raise RegistryError(f"{path} has no families/*.yaml")
+        raise RegistryError(f"{path} has no families/*.yaml; put one there, or give the path of the file")
     return files, presets if presets.is_file() else None
 
 
@@ -358,6 +358,7 @@ def _entry_point_path(point: "EntryPoint") -> Path:
     except Exception as error:  # whatever the other package raises; without its name nobody could find the cause
         raise RegistryError(
             f"entry point {point.name} = {point.value} of {ENTRY_POINTS} gives no path: {type(error).__name__}: {error}"
+            "; mend or uninstall its package"
         ) from error
 
 

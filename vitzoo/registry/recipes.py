@@ -134,17 +134,19 @@ class Recipe(Frozen):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.fallback_lr is not None and self.optimizer != "muon":
-            raise ValueError(f"fallback_lr belongs to optimizer 'muon', found optimizer '{self.optimizer}'")
+            raise ValueError(f"fallback_lr belongs to optimizer 'muon', found optimizer '{self.optimizer}'; leave it")
         if self.crop_padding and self.crop_scale is not None:
             raise ValueError("crop_padding and crop_scale exclude each other; give crop_scale: null")
         if (self.mixup or self.cutmix) and self.batch_size % 2:
-            raise ValueError(f"mixup and cutmix mix pairs of pictures: batch_size {self.batch_size} is odd")
+            raise ValueError(
+                f"mixup and cutmix mix pairs of pictures: batch_size {self.batch_size} is odd; make it even"
+            )
         if self.warmup_epochs >= self.epochs:
             raise ValueError(f"warmup_epochs {self.warmup_epochs:g} leaves nothing of {self.epochs} epochs; lower it")
         if self.min_lr > self.lr:
-            raise ValueError(f"min_lr {self.min_lr:g} is higher than lr {self.lr:g}")
+            raise ValueError(f"min_lr {self.min_lr:g} is higher than lr {self.lr:g}; lower it")
         if self.trainable in ("head", "lora") and self.layer_decay != 1:
-            raise ValueError(f"layer_decay is for trainable 'full' or 'last-N', found '{self.trainable}'")
+            raise ValueError(f"layer_decay is for trainable 'full' or 'last-N', found '{self.trainable}'; give 1")
         if not self.pretrained and self.trainable != "full":
             raise ValueError(f"trainable '{self.trainable}' would leave random weights as they are; use 'full'")
         return self
@@ -201,7 +203,7 @@ def _fields(file: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
         raise RegistryError(f"{file}: base goes in a circle: {' -> '.join(f.stem for f in (*seen, file))}")
     data = read_yaml(file)
     if not isinstance(data, dict):
-        raise RegistryError(f"{file}: expected the fields of a recipe, found {type(data).__name__}")
+        raise RegistryError(f"{file}: expected the fields of a recipe as a mapping, found {type(data).__name__}")
     base = data.pop("base", None)
     if base is None:
         return data

@@ -14,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from vitzoo.errors import SpecError
+from vitzoo.errors import Argument, SpecError
 from vitzoo.spec.base import Classes, Count, Depth, Frozen, Heads, Size, Width
 
 
@@ -119,8 +119,10 @@ class Head(StrEnum):
 class Rope(Frozen):
     """A rotary position embedding of queries and keys; prefix tokens are not rotated."""
 
-    kind: RopeKind
-    theta: PositiveFloat = Field(description="base of the bands or periods; of the initial frequencies if mixed")
+    kind: RopeKind = Field(examples=["axial"])
+    theta: PositiveFloat = Field(
+        examples=[100], description="base of the bands or periods; of the initial frequencies if mixed"
+    )
     pairs: RopePairs = RopePairs.NEIGHBOURS
     columns_first: bool = Field(False, description="the first half of the channels turns with the column, not the row")
     offset: float = Field(0.0, description="added to every patch index (axial)")
@@ -132,9 +134,9 @@ class Rope(Frozen):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.kind is not RopeKind.AXIAL and (self.offset or self.ref_grid):
-            raise ValueError(f"offset and ref_grid belong to kind 'axial', found kind '{self.kind}'")
+            raise ValueError(f"offset and ref_grid belong to kind 'axial', found kind '{self.kind}'; leave them out")
         if self.stored and self.kind is not RopeKind.DINOV3:
-            raise ValueError(f"stored periods belong to kind 'dinov3', found kind '{self.kind}'")
+            raise ValueError(f"stored periods belong to kind 'dinov3', found kind '{self.kind}'; leave stored out")
         return self
 
 
@@ -223,13 +225,13 @@ class ViTSpec(Frozen):
                 "change one of them or give head_dim"
             )
         if self.dist_token and not self.class_token:
-            raise ValueError("dist_token needs class_token: the prefix is class, distillation, registers")
+            raise ValueError("dist_token needs class_token: the prefix is class, distillation, registers; give both")
         if self.pos_prefix is PosPrefix.CLS and self.pos_embed is not PosEmbed.NONE and not self.class_token:
             raise ValueError("pos_prefix 'cls' needs class_token; use pos_prefix 'none'")
         needs = {Pool.CLS: self.class_token, Pool.CLS_AVG: self.class_token, Pool.CLS_DIST: self.dist_token}
         if not needs.get(self.pool, True):
             token = "dist_token" if self.pool is Pool.CLS_DIST else "class_token"
-            raise ValueError(f"pool '{self.pool}' needs {token}; use pool 'avg' or give {token}: true")
+            raise ValueError(f"pool '{self.pool}' needs {token}; use pool 'avg' or give {token}")
         if (self.head is Head.DISTILLED) != (self.pool is Pool.CLS_DIST):
             raise ValueError(
                 f"head 'distilled' and pool 'cls_dist' belong together, found head '{self.head}' and pool '{self.pool}'"
@@ -334,7 +336,8 @@ class ViTSpec(Frozen):
                 if changes["num_classes"] == self.out_dim:
                     raise SpecError(
                         f"the head is a projection to {self.out_dim} dimensions, which are no classes: leave "
-                        f"num_classes out for the embedding, or give head='linear' as well for a new classifier"
+                        "num_classes out for the embedding, or for a new classifier give as well ",
+                        Argument("head", "linear"),
                     )
                 changes["head"] = Head.LINEAR
             if changes.get("head", Head.PROJECTION) != Head.PROJECTION:

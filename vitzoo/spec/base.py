@@ -1,6 +1,7 @@
 """What every record shares: it is frozen, closed, and its errors name the field."""
 
 import difflib
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Self, get_args
 
@@ -48,7 +49,7 @@ class Frozen(BaseModel):
         try:
             return cls.model_validate(data)
         except ValidationError as error:
-            raise SpecError(f"{where}: " + "; ".join(_explain(cls, e) for e in error.errors()[:MOST_SHOWN])) from None
+            raise SpecError(f"{where}: {'; '.join(explained(cls, error))}") from None
 
     def replace(self, **changes: Any) -> Self:
         """A copy with some fields changed, checked like a new one; unknown fields and bad values are a SpecError."""
@@ -64,12 +65,31 @@ def unknown_field(field: str, known: Iterable[str]) -> str:
     return f"unknown field '{field}'; {hint}"
 
 
-def _explain(cls: type[BaseModel], error: Any) -> str:
-    field = ".".join(map(str, error["loc"]))
+def explained(cls: type[BaseModel], error: ValidationError, field: str | None = None) -> list[str]:
+    """What is wrong with a record, or with the value of one `field` of it, in words."""
+    before = () if field is None else (field,)
+    return [_explain(cls, one, (*before, *one["loc"])) for one in error.errors()[:MOST_SHOWN]]
+
+
+def _explain(cls: type[BaseModel], error: Any, place: tuple[int | str, ...]) -> str:
+    field = ".".join(map(str, place))
     if error["type"] == "extra_forbidden":
-        return unknown_field(field, _fields_at(cls, error["loc"][:-1]))
+        return unknown_field(field, _fields_at(cls, place[:-1]))
     message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "model_type":  # which is only asked for where there may be none
+        needed = _needed(cls, place)
+        message = f"expected null (None in Python), or an object with {' and '.join(needed)} at least"
     return f"{field}: {message}, found {shown(error['input'])}" if field else message
+
+
+def _needed(cls: type[BaseModel], place: Sequence[int | str]) -> list[str]:
+    """What the record at a place has to say, with an example of each."""
+    (record,) = _records(cls.model_fields[str(place[0])])
+    return [
+        f'"{name}": {json.dumps(about.examples[0])}' if about.examples else f'"{name}"'
+        for name, about in record.model_fields.items()
+        if about.is_required()
+    ]
 
 
 def _fields_at(cls: type[BaseModel], place: Sequence[int | str]) -> set[str]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from vitzoo.errors import LayoutError
+from vitzoo.errors import Argument, LayoutError, shown
 from vitzoo.layouts.config_rules import (
     Always,
     Computed,
@@ -330,12 +330,11 @@ NESTED = {kind.nested: name for name, kind in KINDS.items() if kind.nested is no
 """Types of two towers, whose pictures' configuration stands under `vision_config`."""
 
 UNTOLD = frozenset({"layer_scale", "pos_embed", "drop_path_rate", "final_norm", "head_bias"})
-"""What changes no output, or what the file beside shows: initial values, whether a table was trained, where a norm
-stands that sees the pooled token alone."""
+"""What changes no output, or what the file beside shows: initial values, a table's training, a norm after the pool."""
 
 
-def model_kind(config: Mapping[str, Any]) -> tuple[str, Kind, Fields]:
-    """The model type of the picture's encoder, what is known of it, and its own part of `config` with all defaults.
+def model_kind(config: Mapping[str, Any]) -> tuple[str, Kind, Mapping[str, Any]]:
+    """The model type of the picture's encoder, what is known of it, and its own part of `config`.
 
     Raises:
         LayoutError: a model type that is not a plain ViT of ours.
@@ -344,11 +343,12 @@ def model_kind(config: Mapping[str, Any]) -> tuple[str, Kind, Fields]:
     name = NESTED.get(outer, outer) if inner is not None or outer not in KINDS else outer
     if name not in KINDS:
         known = ", ".join(sorted({*KINDS, *NESTED}))
-        raise LayoutError(f"config.json: model_type {outer!r} is unknown; expected one of {known}")
+        wrong = f"config.json: model_type {shown(outer)} is unknown; expected one of {known}; or move it away and give "
+        raise LayoutError(wrong, Argument("layout", "..."))
     own = inner if name != outer else config
     if not isinstance(own, Mapping):
         raise LayoutError(f"config.json: model_type {outer!r} needs vision_config; give the configuration that has it")
-    return name, KINDS[name], KINDS[name].defaults | dict(own)
+    return name, KINDS[name], own
 
 
 def layout_name(config: Mapping[str, Any]) -> str:
@@ -367,13 +367,16 @@ def spec_fields(config: Mapping[str, Any]) -> Fields:
     return told(config)[0]
 
 
-def told(config: Mapping[str, Any]) -> tuple[Fields, Fields]:
+def told(config: Mapping[str, Any]) -> tuple[Fields, Fields, frozenset[str]]:
     """What config.json states of the spec, and what is usual where it does not name the class that holds the encoder.
+
+    And the names of what a key that is left out states, by its class's default.
 
     Raises:
         LayoutError: an unknown model type or class, or a value that no spec expresses.
     """
-    _, kind, full = model_kind(config)
+    _, kind, own = model_kind(config)
+    full = kind.defaults | dict(own)
     named = config.get("architectures") or list(kind.tasks)
     if not isinstance(named, list) or named[0] not in kind.tasks:
         raise LayoutError(
@@ -383,8 +386,9 @@ def told(config: Mapping[str, Any]) -> tuple[Fields, Fields]:
     # A file that names no class may be of any: only what all of them say is certain, and usual is the bare encoder.
     tasks = [kind.tasks[name] for name in (named[:1] if config.get("architectures") else named)]
     said = [_with_task(kind, task, config if task.nested else full, full) for task in tasks]
+    silent = read(kind.rules, full, "config.json").resting_on(kind.defaults.keys() - own.keys()) - kind.fixed.keys()
     agreed = {name: v for name, v in said[0].items() if all(name in other and other[name] == v for other in said)}
-    return agreed, {name: value for name, value in said[0].items() if name not in agreed}
+    return agreed, {name: value for name, value in said[0].items() if name not in agreed}, silent
 
 
 def _with_task(kind: Kind, task: Task, outer: Mapping[str, Any], full: Mapping[str, Any]) -> Fields:
@@ -422,7 +426,7 @@ def config(layout: str, spec: ViTSpec, labels: Sequence[str] | None = None) -> F
     """
     name, kind = kind_of(layout)
     if labels is not None and len(labels) != spec.num_classes:
-        raise LayoutError(f"the model has {spec.num_classes} classes, and {len(labels)} names of classes were given")
+        raise LayoutError(f"the model has {spec.num_classes} classes, and {len(labels)} names; set labels of as many")
     said = {key: _scalar(value) for key, value in write(kind.rules, spec).items()}
     encoder: Fields = {"model_type": name, **said}
     ways: list[list[str]] = []
@@ -434,7 +438,7 @@ def config(layout: str, spec: ViTSpec, labels: Sequence[str] | None = None) -> F
             return out
         ways.append(wrong)
     nearest = min(ways, key=len)
-    raise LayoutError(f"layout '{layout}' cannot say in config.json: {'; '.join(nearest)}")
+    raise LayoutError(f"layout '{layout}' cannot say in config.json: {'; '.join(nearest)}; choose another layout")
 
 
 def kind_of(layout: str) -> tuple[str, Kind]:

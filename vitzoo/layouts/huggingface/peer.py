@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vitzoo.errors import WeightsError
 from vitzoo.extras import needs
+from vitzoo.files.tensor_file import some
 from vitzoo.layouts.huggingface.config import RESAMPLING, Kind, model_kind
 from vitzoo.layouts.peer import Outputs, Peer
 from vitzoo.spec import FinalNorm, Pool, PosEmbed, ViTSpec
@@ -82,7 +83,10 @@ def _loaded(transformers: Any, folder: Path, about: Kind) -> Any:
         if any(key.startswith("pooler.") for key in report["missing_keys"]):
             model, report = loader.from_pretrained(folder, add_pooling_layer=False, **options)
     if wrong := sorted({*report["missing_keys"], *report["unexpected_keys"]}):
-        raise WeightsError(f"transformers' {type(model).__name__} does not fit {folder}: {', '.join(wrong[:6])}")
+        name = type(model).__name__
+        raise WeightsError(
+            f"transformers' {name} does not fit {folder}: {some(wrong, 4)}; compare with another checkpoint instead"
+        )
     return model
 
 

@@ -43,6 +43,7 @@ CLASSES = {
     **dict.fromkeys(("clip", "aimv2", "aimv2_vision_model"), CROPPING),
 }
 """The class that transformers takes for a model type where preprocessor_config.json names none."""
+MEND = "mend the file, or move it away"
 NEEDED = ("size", "resample", "image_mean", "image_std", "do_center_crop")
 # Pictures are always made RGB here, and labels are none of ours.
 UNDERSTOOD = frozenset({*STEPS, "do_center_crop", "do_convert_rgb", "do_reduce_labels"})
@@ -78,7 +79,9 @@ def processor_config(layout: str, spec: ViTSpec, preprocessing: Preprocessing) -
         patches = {"patch_size": side, "max_num_patches": (rows // side) * (cols // side)}
         return {"image_processor_type": NAFLEX, **common, **patches}
     if centre and rows != cols:
-        raise LayoutError(f"transformers scales the shorter side for square pictures; img_size is {size}")
+        raise LayoutError(
+            f"transformers scales the shorter side for square pictures; img_size is {size}; set crop_mode to 'squash'"
+        )
     return {
         "image_processor_type": IN_FLOATS if preprocessing.resize_type is ResizeType.FLOAT32 else CROPPING,
         **common,
@@ -106,9 +109,10 @@ def preprocessing_fields(processor: Mapping[str, Any], config: Mapping[str, Any]
         raise LayoutError(
             "preprocessor_config.json: pictures are always resized and scaled from 0..255 to 0..1 here, found "
             + ", ".join(f"{key} {full[key]}" for key in ("do_resize", "do_rescale", "rescale_factor"))
+            + f"; {MEND}"
         )
     if strange := [key for key, on in full.items() if key.startswith("do_") and on and key not in UNDERSTOOD]:
-        raise LayoutError(f"preprocessor_config.json: no preprocessing of ours can {', '.join(strange)}")
+        raise LayoutError(f"preprocessor_config.json: no preprocessing of ours can {', '.join(strange)}; {MEND}")
     if full["resample"] not in PIL_FILTERS:
         raise LayoutError(f"preprocessor_config.json: resample is {full['resample']}; expected Pillow's 0, 2 or 3")
     mean, std = (full["image_mean"], full["image_std"]) if full["do_normalize"] else (0.0, 1.0)
@@ -174,4 +178,4 @@ def _crop(full: Mapping[str, Any], own: tuple[int, int] | None) -> Fields:
             found: Fields = {"crop_mode": mode, "crop_pct": crop_pct}
             found |= {"crop_offset": CropOffset.DOWN} if crop != scaled or mode is CropMode.CENTER else {}
             return found | ({} if own in (None, crop) else {"img_size": crop})
-    raise LayoutError(f"{where}: no one crop_pct, of at most 1, scales to {scaled} and crops {crop}")
+    raise LayoutError(f"{where}: no one crop_pct, of at most 1, scales to {scaled} and crops {crop}; {MEND}")

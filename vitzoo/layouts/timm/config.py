@@ -180,7 +180,7 @@ def _base(spec: ViTSpec, layout: str) -> Base:
     bases = [base for base in BASES if base.layout == layout]
     if not bases:
         known = ", ".join(dict.fromkeys(base.layout for base in BASES))
-        raise LayoutError(f"timm has no config.json for layout '{layout}'; it has one for {known}")
+        raise LayoutError(f"timm has no config.json for layout '{layout}'; take one of {known}")
 
     def differing(base: Base) -> list[str]:
         return [name for name, value in base.fixed.items() if getattr(spec, name) != value]
@@ -191,7 +191,7 @@ def _base(spec: ViTSpec, layout: str) -> Base:
         expected = ", ".join(f"{name} {best.fixed[name]}" for name in wrong)
         raise LayoutError(
             f"timm's config.json cannot say {found}: its entry points fix it, and {best.architecture}, which comes "
-            f"closest, has {expected}; save the weights alone, or choose another layout"
+            f"closest, has {expected}; save the weights alone, as a .safetensors file, or choose another layout"
         )
     return best
 

@@ -125,3 +125,26 @@ def test_a_command_prints_what_to_type(tmp_path: Path, run: Run) -> None:
             typed += [SETTINGS[name], value] if name in SETTINGS else ["--set", f"{name}={value}"]
     assert result.code == 0, result.err
     assert "teacher." in result.out
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_command_without_such_options_names_one_that_has_them(tmp_path: Path, run: Run) -> None:
+    """`classify` takes no fields: the file that `convert` writes with them needs none, nor a policy."""
+    torch.save(timm.create_model("vit_tiny_patch16_224", depth=1, img_size=32).state_dict(), tmp_path / "x.pth")
+    true = {"num_heads": 3, "norm_eps": 1e-6, "act": "gelu", "pool": "cls", "pool_prefix": "false", "block": "pre_norm"}
+    true |= {"rope": "null", "pool_heads": "null", "resample": "mae"}
+    picture, new = Path(__file__).parents[2] / "examples" / "cat.png", tmp_path / "new.safetensors"
+    options = options_of(command_line(["convert"]), ["convert"])
+    typed: list[str] = []
+    for model, more in ((tmp_path / "x.pth", []), (new, []), (new, ["--img-size", "64"])):
+        for _ in range(ROUNDS):
+            result = run("classify", picture, "-m", model, *more)
+            if result.code == 0:
+                break
+            assert "`vitzoo convert FILE NEW.safetensors --layout vitzoo`" in result.err
+            choice, *_ = true_ones(choices_of_a_command(result.err.partition("Those are")[0], options), true)
+            typed += [word for name, value in choice.items() for word in ("--set", f"{name}={value}")]
+            new.unlink(missing_ok=True)
+            written = run("convert", tmp_path / "x.pth", new, "--layout", "vitzoo", *typed)
+            model = new if written.code == 0 else model
+        assert result.code == 0, result.err

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from vitzoo.checkpoints.create import policy_of
 from vitzoo.checkpoints.identify import Identified, Told, identified
 from vitzoo.checkpoints.save import Export
 from vitzoo.checkpoints.tensors import NativeTensors, check_texts, dtype_of
@@ -15,7 +16,7 @@ from vitzoo.errors import SpecError, VitzooError, one_line
 from vitzoo.files.digest import hash_file
 from vitzoo.files.read import Reading
 from vitzoo.layouts.tables import named
-from vitzoo.spec import Shape, ViTSpec
+from vitzoo.spec import Resample, Shape, ViTSpec
 
 
 class ConvertedRow(NamedTuple):
@@ -79,6 +80,7 @@ def convert(
     prefix: str | None = None,
     drop: str | Sequence[str] = (),
     source_img_size: int | Sequence[int] | None = None,
+    resample: Resample | str | None = None,
     dtype: torch.dtype | str | None = None,
     shard_size: int | None = None,
     progress: Callable[[int, int], object] = lambda done, total: None,
@@ -90,7 +92,7 @@ def convert(
         source: a checkpoint file or folder, or weights of the registry.
         target, layout: a file (its suffix says the kind) or, where the layout's library reads one, a new folder; in a
             layout, or the first of a library's group ("timm", "huggingface") that can hold the model.
-        source_layout, like, wrapper, prefix, source_img_size, fields: what `source` is, as for `vitzoo.create`.
+        source_layout, like, wrapper, prefix, source_img_size, resample, fields: of `source`, as for `vitzoo.create`.
         drop: what is left out on purpose: fields of the spec that `layout` cannot hold, and tensors of `source`.
         dtype, shard_size: of all tensors written, each keeps its own if not given; most bytes of one safetensors file.
         progress: called with the number of tensors written and of all.
@@ -99,13 +101,11 @@ def convert(
         LayoutError, WeightsError: `source` is in no known layout, its architecture is not certain, or `layout` cannot
             hold it; files that cannot be read or written.
     """
-    check_texts(source_layout=source_layout, like=like, wrapper=wrapper, prefix=prefix)
     named(layout)  # an unknown one is said before anything is fetched
     drop, tensors_left = (_of_spec([drop] if isinstance(drop, str) else drop, wanted) for wanted in (True, False))
     told = Told(source_layout, like, prefix, source_img_size or fields.get("img_size"))
     how, number = Reading(streamed=True, wrapper=wrapper, drop=tensors_left), dtype_of(dtype)
-    found = _source(source, fields, told, how)
-    _refuse(found.changes)
+    found = _source(source, fields, told, how, resample)
     tensors, export = found.tensors(), Export.planned(layout, found.spec, found.about, drop)
     rows = tuple(_rows(tensors, export))
     written = export.write(Path(target), tensors.read, tensors.dtype, number, shard_size, _counted(progress, len(rows)))
@@ -120,12 +120,19 @@ def convert(
     )
 
 
-def _source(source: str | Path, fields: Mapping[str, Any], told: Told, how: Reading) -> Identified:
+def _source(
+    source: str | Path, fields: Mapping[str, Any], told: Told, how: Reading, resample: Resample | str | None
+) -> Identified:
     """What `source` is; an error calls its layout as `convert` does."""
+    check_texts(source_layout=told.layout, like=told.like, wrapper=how.get("wrapper"), prefix=told.prefix)
+    policy = policy_of(resample)
     try:
-        return identified(source, fields, told, how)
+        found = identified(source, fields, told, how)
     except VitzooError as error:
         raise error.renamed({"layout": "source_layout"}) from None
+    _refuse(found.changes)
+    found.about = found.about.replace(**policy)
+    return found
 
 
 def _counted(progress: Callable[[int, int], object], total: int) -> Callable[[str], object]:

@@ -79,7 +79,7 @@ def build(
         RegistryError, SpecError: an unknown name; a field that does not exist, values that do not go together.
         LicenseError, WeightsError, LayoutError: weights that are not allowed, cannot be had or read, or do not fit.
     """
-    changes, policy, place = _spec_names(changes), _policy(resample), device_of(device)
+    changes, policy, place = _spec_names(changes), policy_of(resample), device_of(device)
     told, number = _told(layout, like, wrapper, prefix, source_img_size), dtype_of(dtype)
     how = Reading(eager=eager, wrapper=wrapper, drop=[drop] if isinstance(drop, str) else drop)
     known = _known(model, pretrained, bool(wrapper or prefix or drop or source_img_size))
@@ -152,7 +152,7 @@ def _spec_names(changes: Mapping[str, Any]) -> dict[str, Any]:
     return changes
 
 
-def _policy(name: Resample | str | None) -> dict[str, Resample]:
+def policy_of(name: Resample | str | None) -> dict[str, Resample]:
     """What the caller's policy changes of a record."""
     try:
         return {} if name is None else {"resample": Resample(name)}

@@ -2,7 +2,7 @@
 
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -10,7 +10,7 @@ import typer
 
 from vitzoo.cli.options import options_of, prepared
 from vitzoo.cli.plain import PlainCommand, PlainGroup
-from vitzoo.errors import VitzooError, printable, public
+from vitzoo.errors import Argument, VitzooError, printable, public
 from vitzoo.version import __version__
 
 COMMANDS = {
@@ -32,6 +32,8 @@ COMMANDS = {
     "registry": "registry:app",
 }
 """Each command and where it is: a function, or an app with commands of its own. In the order of `vitzoo --help`."""
+OF_A_FILE = frozenset({"layout", "like", "wrapper", "prefix", "source_img_size", "resample"})
+"""What is said of a checkpoint besides the fields of its spec, by the names of `create`'s arguments."""
 QUICK = frozenset({"list"})
 """Commands that need so little that what typer imports to convert their arguments would be most of the time."""
 
@@ -70,6 +72,26 @@ def _say(message: Warning | str, *_: Any, **__: Any) -> None:
     print(f"vitzoo: {printable(public(str(message)))}", file=sys.stderr)
 
 
+def _in_words(error: VitzooError, options: Mapping[str, str]) -> str:
+    """An error to who runs a command with these options.
+
+    Where it asks what a checkpoint is, and the command has no options for that, `convert` writes a file that says it.
+    """
+    if "prefix" in options or not any(isinstance(part, Argument) and _of_a_file(part.name) for part in error.parts):
+        return error.spelled(options)
+    known = options_of(command_line(["convert"]), ["convert"])
+    return (
+        f"{error.renamed({'layout': 'source_layout'}).spelled(known)}. Those are options of `vitzoo convert FILE "
+        "NEW.safetensors --layout vitzoo`: give this command the new file, which says all of it"
+    )
+
+
+def _of_a_file(argument: str) -> bool:
+    from vitzoo.spec import ViTSpec
+
+    return argument in {*OF_A_FILE, *ViTSpec.model_fields} - {"img_size", "in_chans"}
+
+
 def main() -> None:
     """Run the command line."""
     warnings.showwarning = _say
@@ -77,5 +99,5 @@ def main() -> None:
     try:
         command(prog_name="vitzoo")
     except VitzooError as error:
-        print(f"vitzoo: {error.spelled(options_of(command, sys.argv[1:]))}", file=sys.stderr)
+        print(f"vitzoo: {_in_words(error, options_of(command, sys.argv[1:]))}", file=sys.stderr)
         sys.exit(2)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from difflib import SequenceMatcher
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ from vitzoo.files.tensor_file import some
 from vitzoo.layouts.candidate import Candidate
 from vitzoo.layouts.layout import Layout
 from vitzoo.layouts.placement import Placement, Several, choice, placements, stray, view
+from vitzoo.layouts.rules import either
 from vitzoo.layouts.strangers import stranger, turned_kernel
 from vitzoo.layouts.tables import LAYOUTS
 from vitzoo.spec import Shape
@@ -115,8 +117,22 @@ def _nothing(shapes: Mapping[str, Shape], where: str, layouts: Sequence[Layout],
         if one.keys and (beside := stray(one.layout, shapes, prefix)):
             yield from (f"{where} ", *beside)
             return
-    words = "; ".join(f"'{one.layout.name}', but {''.join(map(str, one.why))}" for one in near[:2])
+    words = "; ".join(f"'{one.layout.name}', but {_blamed(one, shapes, prefix)}" for one in near[:2])
     yield f"{where} holds {len(shapes)} tensors in none of the known layouts; the nearest is {words}"
+
+
+def _blamed(unread: Unread, shapes: Mapping[str, Shape], prefix: str | None) -> str:
+    """Why a layout does not explain a file: what always goes together there, if without that it would."""
+    layout, own = unread.layout, "".join(map(str, unread.why))
+    for rule in layout.implies if not unread.keys else ():
+        others = tuple(one for one in layout.implies if one is not rule)
+        if isinstance(_candidate(replace(layout, implies=others), shapes, prefix), Candidate):
+            given, then = (
+                " and ".join(f"{name} {' or '.join(map(str, either(value)))}" for name, value in part.items())
+                for part in rule
+            )
+            return f"its models with {given} have {then}, and this one has not" if given else f"it has {then} alone"
+    return own
 
 
 def _alike(layout: Layout, shapes: Mapping[str, Shape]) -> float:

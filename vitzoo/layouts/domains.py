@@ -249,7 +249,8 @@ def _never(domains: Domains, clause: Never) -> None:
             if len(unsure) > 1:
                 return
     if not unsure:
-        raise Contradiction(f"{' and '.join(f'{one.field} {_words(one)}' for one in clause.literals)} cannot be")
+        words = (f"{one.field} {'' if one.holds else 'other than '}{_words(one)}" for one in clause.literals)
+        raise Contradiction(f"{' and '.join(words)} cannot be")
     domains.demand(unsure[0].negated())
 
 

@@ -109,6 +109,9 @@ def stray(layout: "Layout", shapes: Mapping[str, Shape], prefix: str | None = No
     except LayoutError:
         return []
     unknown = [found.names[name] for name in found.names if not layout.knows(name)]
+    repeated = tuple({key.partition("{i}")[0] for key in layout.reads.keys if "{i}" in key})
+    if any(name.startswith(repeated) for name in found.names if not layout.knows(name)):
+        return []  # a block with other parts is another block, and no model is whole without a part of it
     odd = [*found.strange, *unknown]
     if not odd or 2 * len(odd) >= len(shapes) or not any(name in found.names for name in layout.anchors):
         return []

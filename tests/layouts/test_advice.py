@@ -425,7 +425,7 @@ def test_an_unknown_layout_is_answered_with_few_names() -> None:
 
 @pytest.mark.parametrize("more", [{}, {"qkv_fused": False}, {"scale_mlp": True}])
 def test_what_a_class_always_has_is_not_laid_at_the_files_door(tmp_path: Path, more: dict[str, Any]) -> None:
-    """Eva's pool by attention is always of GELU, which no spec says beside a gated MLP: that is the reason, not a width."""
+    """Eva's pool by attention is always of GELU, which no spec says beside a gated MLP: that is the reason."""
     sizes = {name: value for name, value in tiny.timm_arguments().items() if name not in ("class_token",)}
     peer = timm.models.eva.Eva(
         **sizes, global_pool="map", class_token=False, use_rot_pos_emb=False, swiglu_mlp=True, **more
@@ -437,7 +437,7 @@ def test_what_a_class_always_has_is_not_laid_at_the_files_door(tmp_path: Path, m
 
 def test_a_part_of_a_block_is_not_to_be_dropped(tmp_path: Path) -> None:
     """Without its biases it would be another model, and load."""
-    path = bare(tmp_path, beside(blocks__0__attn__q_bias=torch.ones(24), blocks__1__attn__q_bias=torch.ones(24)))
-    with pytest.raises(vitzoo.VitzooError, match=r"'timm', but it does not know blocks\.0\.attn\.q_bias") as error:
+    path = bare(tmp_path, beside(blocks__0__attn__extra=torch.ones(24), blocks__1__attn__extra=torch.ones(24)))
+    with pytest.raises(vitzoo.VitzooError, match=r"'timm', but it does not know blocks\.0\.attn\.extra") as error:
         vitzoo.create(path, **PLAIN)
     assert "drop" not in str(error.value)

@@ -76,20 +76,16 @@ def _explain(cls: type[BaseModel], error: Any, place: tuple[int | str, ...]) -> 
     if error["type"] == "extra_forbidden":
         return unknown_field(field, _fields_at(cls, place[:-1]))
     message = error["msg"].removeprefix("Value error, ")
-    if error["type"] == "model_type":  # which is only asked for where there may be none
-        needed = _needed(cls, place)
+    if error["type"] == "model_type" and (needed := _needed(cls, place)):
         message = f"expected null (None in Python), or an object with {' and '.join(needed)} at least"
     return f"{field}: {message}, found {shown(error['input'])}" if field else message
 
 
 def _needed(cls: type[BaseModel], place: Sequence[int | str]) -> list[str]:
-    """What the record at a place has to say, with an example of each."""
-    (record,) = _records(cls.model_fields[str(place[0])])
-    return [
-        f'"{name}": {json.dumps(about.examples[0])}' if about.examples else f'"{name}"'
-        for name, about in record.model_fields.items()
-        if about.is_required()
-    ]
+    """What a field that is a record, or none, has to say, with an example of each; nothing of any other place."""
+    records = list(_records(cls.model_fields[str(place[0])])) if len(place) == 1 else []
+    fields = records[0].model_fields.items() if len(records) == 1 else ()
+    return [f'"{name}": {json.dumps(one.examples[0])}' for name, one in fields if one.is_required() and one.examples]
 
 
 def _fields_at(cls: type[BaseModel], place: Sequence[int | str]) -> set[str]:

@@ -135,9 +135,7 @@ def test_a_file_of_the_first_format_still_loads(tmp_path: Path) -> None:
 def test_a_damaged_file_of_the_first_format(left_out: str, kind: type[Exception], tmp_path: Path) -> None:
     said = {name: value for name, value in BEFORE.items() if name != left_out}
     path = rewritten(vitzoo.save(model(), tmp_path / "old"), said)
-    with pytest.raises(
-        kind, match=f"old.safetensors: .* has no '{left_out}'; take another copy, or write it again with vitzoo.save"
-    ):
+    with pytest.raises(kind, match=f"old.safetensors: .* has no '{left_out}'; .*write it again with vitzoo.save"):
         create(path)
 
 

@@ -18,6 +18,8 @@ WITHOUT: dict[Mark, str] = {
     Mark("timm has no config.json for layout '"): OURS,
     Mark(", which is a ResNet; only Vision Transformers are read here"): "a model of another kind",
     Mark("the registry's files are missing beside "): "an installation without its data",
+    Mark("expected ", "layouts/border.py"): "what a field should be; `Border.checked` says it with what to do",
+    Mark("; install vitzoo again", "registry/label_sets.py"): "an installation without its data",
     Mark("the licence in "): "the licence beside a file: tests/checkpoints/test_credits.py has what is read of it",
     Mark(" was removed while it was read; start again"): "a race: tests/files has it, and nothing is left to read",
 }

@@ -16,10 +16,12 @@ from torch import Tensor
 import vitzoo
 from vitzoo import ViT
 from vitzoo.layouts.beside import read_beside
+from vitzoo.layouts.huggingface import config as hf_config
 from vitzoo.layouts.open_clip import config as open_clip
 from vitzoo.layouts.placement import view
 from vitzoo.layouts.strangers import STRANGERS
 from vitzoo.layouts.tables import LAYOUTS, get_layout
+from vitzoo.layouts.timm import config as timm_config
 
 Step = Callable[[Path], object]
 State = dict[str, Tensor]
@@ -90,12 +92,6 @@ def key_bias(model: ViT, value: float) -> ViT:
     return model
 
 
-def labelled(count: int) -> ViT:
-    model = vit(norm_eps=1e-12)
-    model.labels = tuple(f"class {number}" for number in range(count))
-    return model
-
-
 BEIT = {"qkv_bias": "qv", "rel_pos": "block", "pos_embed": "none", "pool": "avg", "final_norm": "pooled"}
 HF = {"norm_eps": 1e-12}
 SIGLIP2 = {"class_token": False, "pos_prefix": "none", "pool": "map", "act": "gelu_tanh", "num_classes": 0}
@@ -111,9 +107,22 @@ def told(**changes: Any) -> object:
 
 CASES = [
     remedy(
-        "it, or what belongs to it, has a value of a wrong kind (",
+        "; mend it or move it away",
         lambda p: vitzoo.create(folder(p, "timm", model_args=[1])),
-        lambda p: vitzoo.create(folder(p, "timm")),
+        lambda p: (vitzoo.create(folder(p, "timm")), vitzoo.create(moved(p / "timm0") / "model.safetensors", **PLAIN)),
+        file="layouts/border.py",
+    ),
+    remedy(
+        "; mend the file or move it away",
+        lambda p: vitzoo.create(folder(p, "timm", model_args__depth=2**70)),
+        lambda p: (vitzoo.create(folder(p, "timm")), vitzoo.create(moved(p / "timm0") / "model.safetensors", **PLAIN)),
+        file="layouts/border.py",
+    ),
+    remedy(
+        ": crop_size is ",
+        lambda p: vitzoo.create(folder(p, "huggingface", PROCESSOR, crop_size={"shortest_edge": 32})),
+        lambda p: vitzoo.create(folder(p, "huggingface", PROCESSOR, crop_size={"height": 32, "width": 32})),
+        file="layouts/huggingface/processor.py:_crop",
     ),
     remedy(
         " beside the checkpoint cannot be read: ",
@@ -163,7 +172,7 @@ CASES = [
     ),
     remedy(
         " needs vision_config; give the configuration that has it",
-        lambda p: vitzoo.create(folder(p, "huggingface", model_type="siglip", vision_config=3)),
+        lambda p: vitzoo.create(folder(p, "huggingface", model_type="siglip")),
         lambda p: vitzoo.create(folder(p, "huggingface")),
     ),
     remedy(
@@ -173,8 +182,8 @@ CASES = [
     ),
     remedy(
         " names; set labels of as many",
-        lambda p: saved(p, "huggingface", labelled(4)),
-        lambda p: saved(p, "huggingface", labelled(5)),
+        lambda p: hf_config.config("hf_vit", tiny.spec(**HF), ["a"] * 4),
+        lambda p: hf_config.config("hf_vit", tiny.spec(**HF), ["a"] * 5),
     ),
     remedy(
         " cannot say in config.json: ",
@@ -280,8 +289,8 @@ CASES = [
     ),
     remedy(
         "; write it into the file",
-        lambda p: vitzoo.create(folder(p, "timm", architecture=3)),
-        lambda p: vitzoo.create(folder(p, "timm", architecture="vit_base_patch16_224")),
+        lambda p: timm_config.told({"architecture": None}),
+        lambda p: timm_config.told({"architecture": "vit_base_patch16_224"}),
     ),
     remedy(
         " in model_args is not known here, and it may ",

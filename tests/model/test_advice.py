@@ -146,6 +146,11 @@ CASES = [
             vit().forward_intermediates(BATCH, is_causal=True),
         ),
     ),
+    remedy(
+        " classes; give one name for each",
+        lambda: setattr(vit(), "labels", ("a", "b")),
+        lambda: setattr(vit(), "labels", tuple("abcde")),
+    ),
     remedy("expected pictures of shape (batch, ", lambda: vit()(BATCH[0]), lambda: vit()(BATCH)),
     remedy(
         "; resize or pad it",

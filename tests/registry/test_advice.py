@@ -120,7 +120,7 @@ CASES = [
             registry.add_registry(p / "registry"),
         ),
     ),
-    remedy("; give the list of names instead", lambda p: known_set("own"), lambda p: class_names(("a", "b"))),
+    remedy(", or give the list of names instead", lambda p: known_set("own"), lambda p: class_names(("a", "b"))),
     remedy(
         "; choose other weights (`vitzoo list --license ...`), or ",
         lambda p: check_license("acme.one", "cc-by-nc-4.0", ["mit"]),
@@ -211,9 +211,9 @@ CASES = [
     remedy("expected hf://org/repo/file or https://host/file", lambda p: parse("ftp://a/b"), typed("https://a/b.pth")),
     remedy("; expected https://host/file", lambda p: parse("https://a"), typed("https://a/b.pth")),
     remedy(
-        "': expected #sha256= and 8 to 64 hexadecimal digits",
+        "': expected #sha256= and all 64 digits of the file's digest",
         lambda p: parse("https://a/b.pth#md5=00"),
-        typed("https://a/b.pth#sha256=00112233"),
+        lambda p: (parse("https://a/b.pth"), parse(f"https://a/b.pth#sha256={'0' * 64}")),
     ),
     remedy(
         "; write one of them as it stands here",

@@ -101,7 +101,7 @@ class Border(BaseModel):
             WeightsError: they are not; with each wrong field, what was expected and what was found.
         """
         if (wrong := _unbounded(data)) is not None:
-            raise WeightsError(f"{where}: {wrong}; mend it or move it away")
+            raise WeightsError(f"{where}: {wrong}; mend the file or move it away")
         try:
             cls.model_validate(data)
         except ValidationError as error:

@@ -368,8 +368,8 @@ def spec_fields(config: Mapping[str, Any]) -> Fields:
 
 
 def told(config: Mapping[str, Any]) -> tuple[Fields, Fields, frozenset[str]]:
-    """What config.json states of the spec, what is usual where it names no class that holds the encoder, and the names of
-    what keys that are left out state, by the defaults of their class.
+    """What config.json states of the spec, what is usual where it names no class that holds the encoder, and what of it
+    rests on keys that are left out, which have the defaults of their class.
 
     Raises:
         LayoutError: an unknown model type or class, or a value that no spec expresses.

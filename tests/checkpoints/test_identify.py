@@ -118,11 +118,13 @@ def test_a_folder_as_timm_saves_it_needs_nothing(tmp_path: Path, peer: torch.nn.
     assert model.preprocessing.mean == tuple(peer.pretrained_cfg["mean"])
 
 
+@pytest.mark.follows(" fits several architectures, which differ in ")
 def test_several_architectures_are_listed(tmp_path: Path) -> None:
     spec = registry.entry_spec("clip_b16.openai")
     with pytest.raises(WeightsError, match=r"differ in act: .*act=gelu.*act=quick_gelu|act=quick_gelu.*act=gelu"):
         identify(Shapes(spec, "timm"), {})
     assert identify(Shapes(spec, "timm"), {"act": "quick_gelu"}).spec.act == "quick_gelu"
+    assert identify(Shapes(spec, "timm"), {}, Told(like="clip_b16.openai")).spec.act == "quick_gelu"
 
 
 def test_a_model_of_another_kind_is_refused(tmp_path: Path) -> None:

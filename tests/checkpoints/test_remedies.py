@@ -90,7 +90,6 @@ def test_who_does_what_the_errors_say_gets_the_right_model(case: tuple[Layout, V
     assert right(found, layout, spec, known.get("img_size", size)), (found.layout.name, found.spec, found.because)
 
 
-@pytest.mark.follows(" fits several architectures, which differ in ")
 @settings(max_examples=max(BUDGET // 4, 1))
 @given(st.sampled_from(registry.list_pretrained()), st.data())
 def test_a_file_like_published_weights_is_told_by_their_name_or_by_fields(name: str, data: st.DataObject) -> None:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 import vitzoo
 from vitzoo import ViT
-from vitzoo.evaluation.measure import ClassResult, Confusion
+from vitzoo.evaluation.classes import ClassResult, Confusion
 from vitzoo.markdown import code, page, said, table
 from vitzoo.spec import Origin
 from vitzoo.train import report

@@ -6,12 +6,16 @@ from typing import Annotated
 
 import typer
 
-from vitzoo.cli.options import ANY_MODEL, AsJson, Device, usable_device
+from vitzoo.cli.options import ANY_MODEL, AsJson, Device, models, usable_device
 from vitzoo.cli.tables import columns
 from vitzoo.errors import SpecError
 from vitzoo.extras import extra_for
 
 Html = Annotated[Path | None, typer.Option("--html", metavar="FILE", help="also one page with the pictures")]
+StoresModel = Annotated[
+    str | None,
+    typer.Option("--model", "-m", help=f"the store's, if it is elsewhere now: {ANY_MODEL}", autocompletion=models),
+]
 StoreArgument = Annotated[str, typer.Argument(help="a folder of vectors, from `vitzoo embed`")]
 
 
@@ -22,7 +26,7 @@ def search(
     k: Annotated[int, typer.Option("-k", min=1, help="how many")] = 10,
     metric: Annotated[str, typer.Option(help="cosine, dot or l2")] = "cosine",
     match: Annotated[str, typer.Option(help="only pictures with such keys, e.g. 'cats/*'")] = "*",
-    model: Annotated[str | None, typer.Option("--model", "-m", help=f"the store's, elsewhere: {ANY_MODEL}")] = None,
+    model: StoresModel = None,
     html: Html = None,
     device: Device = "cpu",
     as_json: AsJson = False,

@@ -1,7 +1,7 @@
 """`vitzoo probe`: what the vectors of a frozen model are worth, by a classifier that is trained on them."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -26,6 +26,10 @@ from vitzoo.cli.options import (
 from vitzoo.cli.results import check_all, opened, report
 from vitzoo.data.columns import Columns
 
+if TYPE_CHECKING:
+    from vitzoo.evaluation.probes import Probe
+    from vitzoo.publish.dialect import ViT
+
 
 def probe(
     model: ModelArgument,
@@ -44,6 +48,9 @@ def probe(
     vectors: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="keep what the model makes of each picture for the next time")
     ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="list labels that may be wrong, and pictures alike in both parts")
+    ] = False,
     bootstrap: Bootstrap = 1000,
     seed: Seed = 0,
     predictions: Predictions = None,
@@ -58,22 +65,26 @@ def probe(
 ) -> None:
     """Train a classifier on the vectors of a frozen model, and evaluate it."""
     check_all(data, train, predictions)
-    from vitzoo.evaluation.predict import Reading
-    from vitzoo.evaluation.probes import probe as probed
-    from vitzoo.evaluation.vectors import Store
-
-    found = probed(
+    found = _probed(
         opened(model, img_size, device, dtype, compile),
         data,
         method,
+        vectors,
+        (batch_size, num_workers, strict_data),
         train=train,
         split=split,
         columns=Columns(tuple(label_column or ()), image_column, split_column, group_by),
         shots=shots,
         draws=draws,
-        reading=Reading(batch_size, num_workers, strict_data),
-        store=None if vectors is None else Store(vectors),
         bootstrap=bootstrap,
         seed=seed,
     )
-    report(model, found.evaluation, found.facts(), predictions, as_json)
+    report(model, found.evaluation, found.facts() | (found.check(seed) if check else {}), predictions, as_json)
+
+
+def _probed(vit: "ViT", data: str, method: str, folder: Path | None, reading: Any, **options: Any) -> "Probe":
+    from vitzoo.evaluation.predict import Reading
+    from vitzoo.evaluation.probes import probe as run
+    from vitzoo.evaluation.vectors import Store
+
+    return run(vit, data, method, reading=Reading(*reading), store=None if folder is None else Store(folder), **options)

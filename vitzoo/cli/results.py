@@ -16,6 +16,14 @@ if TYPE_CHECKING:
     from vitzoo.publish.dialect import ViT
 
 MOST_ROWS = 20
+CHECKED = {
+    "suspects": (
+        "training pictures whose label may be wrong",
+        "{picture}: {label}, taken for {predicted}; its label has {confidence:.1%}",
+    ),
+    "alike": ("evaluated pictures that are much like one to train on", "{picture} and {other}: cosine {cosine:.4f}"),
+}
+"""What was looked for in the data, in words, and a line for each that was found."""
 PLAIN = frozenset({"log_loss", "mae", "rmse", "r2"})
 """Metrics that are no part of 1."""
 
@@ -61,6 +69,7 @@ def _lines(found: "Evaluation", facts: Mapping[str, Any]) -> Iterator[str]:
     if "predictions" in facts:
         yield f"predictions written to {facts['predictions']}"
     yield from _table(found)
+    yield from _checked(facts)
     if found.skipped:
         yield f"\n{len(found.skipped)} pictures left out:"
         yield from (f"  {one_line(f'{one.where}: {one.reason}')}" for one in found.skipped[:MOST_ROWS])
@@ -101,6 +110,16 @@ def _table(found: "Evaluation") -> Iterator[str]:
         for row in worst[:MOST_ROWS]
     ]
     yield columns([head, *rows], right=tuple(range(1, len(head))))
+
+
+def _checked(facts: Mapping[str, Any]) -> Iterator[str]:
+    """Labels that may be wrong and pictures alike, where they were looked for."""
+    for kind, (what, line) in CHECKED.items():
+        if kind in facts:
+            listed = facts[kind]
+            more = f", the first {MOST_ROWS} (--json has all)" if len(listed) > MOST_ROWS else ""
+            yield f"\n{len(listed):,} {what}{more}{':' if listed else ''}"
+            yield from (f"  {one_line(line.format(**one))}" for one in listed[:MOST_ROWS])
 
 
 def _of_calibration(found: Mapping[str, Any]) -> str:

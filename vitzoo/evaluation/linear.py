@@ -11,7 +11,7 @@ from torch import Tensor
 RATES = (1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1)
 """Of DINOv2's grid (facebookresearch/dinov2, eval/linear.py), for 256 pictures a step."""
 BATCH, EPOCHS, STEPS = 128, 10, 1250
-"""Pictures of a step, and the fewest epochs and steps: theirs are ten epochs of 1,250 steps each on ImageNet."""
+"""Pictures of a step, and the fewest epochs and steps. Theirs are ten epochs, too, of 1,250 steps each."""
 MOMENTUM = 0.9
 SPREAD = 0.01  # of the weights before the first step
 STRENGTHS = tuple(10.0**power for power in range(-6, 6))

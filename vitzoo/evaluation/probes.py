@@ -21,6 +21,7 @@ from vitzoo.evaluation.neighbours import features
 from vitzoo.evaluation.overlap import among, both, shared
 from vitzoo.evaluation.predict import READING, Reading
 from vitzoo.evaluation.result import DRAWS
+from vitzoo.evaluation.suspects import alike, suspects
 from vitzoo.evaluation.vectors import Store, Vector, Vectors, vectors
 from vitzoo.publish.dialect import ViT, create
 from vitzoo.spec import FinalNorm
@@ -59,7 +60,17 @@ class Probe:
     draws: tuple[float, ...]
     """Few-shot: the top-1 accuracy with each draw of training pictures."""
     train: Vectors
+    """The pictures that were trained on, with what the model made of each."""
     queries: Vectors
+    known: Vectors
+    """All training pictures, those that are evaluated too among them."""
+
+    def check(self, seed: int = 0) -> dict[str, Any]:
+        """For JSON: training pictures whose labels may be wrong, and evaluated pictures that are much like them."""
+        return {
+            "suspects": [one._asdict() for one in suspects(self.train, seed)],
+            "alike": [one._asdict() for one in alike(self.known, self.queries)],
+        }
 
     def facts(self) -> dict[str, Any]:
         """For JSON."""
@@ -231,7 +242,7 @@ def probe(
         draws=bootstrap,
         seed=seed,
     )
-    return Probe(found, method, first.chosen, first.trials, drawn, used, queries)
+    return Probe(found, method, first.chosen, first.trials, drawn, used, queries, seen)
 
 
 def _parts(

@@ -10,12 +10,12 @@ ROOMS = {"embedding": "embed", "train": "train"}
 
 PACKAGES = {
     "embed": ("pyarrow>=17",),
-    "train": ("lightning>=2.6", "matplotlib>=3.9", "peft>=0.17", "tensorboard>=2.18", "torchmetrics>=1.6"),
-    "datasets": ("datasets>=3",),
+    "train": ("lightning>=2.6,<3", "matplotlib>=3.9", "peft>=0.17", "tensorboard>=2.18", "torchmetrics>=1.6,<2"),
+    "datasets": ("datasets>=3,<6",),
     "parquet": ("pyarrow>=17",),
-    "timm": ("timm>=1.0.31",),
+    "timm": ("timm>=1.0.31,<2",),
     "torchvision": ("torchvision",),
-    "transformers": ("transformers>=5",),
+    "transformers": ("transformers>=5,<6",),
     "webdataset": ("webdataset>=1",),
 }
 """What to install for an extra, or for a library that is used where it is there."""

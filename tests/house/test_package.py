@@ -1,12 +1,18 @@
 """The wheel in an environment outside the checkout, and the README's commands and snippets."""
 
+import hashlib
+import json
 import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -45,6 +51,25 @@ def test_the_wheel_holds_what_it_should(installed: Path) -> None:
     assert (installed / "vitzoo" / "_registry" / "recipes" / "full.yaml").is_file()
     assert (installed / "vitzoo" / "py.typed").is_file()
     assert not (installed / "tests").exists()
+
+
+def test_the_wheel_has_a_bill_of_materials(installed: Path) -> None:
+    """What is not vitzoo's own code, with digest and licence, and every package that it requires (PEP 770)."""
+    (sheet,) = installed.glob("vitzoo_models-*.dist-info/sboms/*.cdx.json")
+    text = sheet.read_text(encoding="utf-8")
+    assert not list(JsonStrictValidator(SchemaVersion.V1_6).validate_str(text, all_errors=True) or ())
+    found = json.loads(text)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    stated = [part["properties"][0]["value"] for part in found["components"] if "purl" in part]
+    assert sorted(map(Requirement, stated), key=str) == sorted(map(Requirement, project["dependencies"]), key=str)
+    data = {part["description"].partition(":")[0]: part for part in found["components"] if part["type"] == "data"}
+    bundled = {str(path.relative_to(ROOT)) for path in (ROOT / "vitzoo" / "bundled").iterdir()}
+    assert data.keys() == bundled | {"registry/labels/imagenet.tsv"}
+    for path, part in data.items():
+        assert part["hashes"][0]["content"] == hashlib.sha256((ROOT / path).read_bytes()).hexdigest()
+        assert part["licenses"]
+    assert (found["metadata"]["component"]["name"], found["bomFormat"]) == ("vitzoo-models", "CycloneDX")
+    assert str(ROOT) not in text
 
 
 def test_an_installed_vitzoo_reads_no_yaml_and_keeps_nothing(installed: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from vitzoo.cli.tables import columns, millions
 from vitzoo.errors import SpecError
 from vitzoo.registry.describe import Info
 from vitzoo.registry.describe import info as lookup
+from vitzoo.registry.digests import digest_in_words
 from vitzoo.registry.reference import Name, parse, place_of
 
 
@@ -64,6 +65,7 @@ def _facts(found: Info) -> list[tuple[str, str]]:
     if found.weights is not None:
         entry = found.weights
         facts += [("  license", entry.license), ("  resampling", entry.resample.value)]
-        facts += [("  source", f"{place_of(source)} (layout {source.layout})") for source in entry.sources]
+        for source in entry.sources:
+            facts += [("  source", f"{place_of(source)} (layout {source.layout})"), ("", digest_in_words(source))]
         facts += [("  " + key, text) for key, text in (("origin", entry.origin), ("note", entry.note)) if text]
     return facts

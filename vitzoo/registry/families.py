@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from vitzoo.errors import RegistryError, SpecError
 from vitzoo.registry import label_sets
+from vitzoo.registry.digests import Digests, with_digest
 from vitzoo.registry.entry import Entry, Fields, near
 from vitzoo.registry.strict_yaml import read_yaml
 from vitzoo.spec import FamilyFile, ViTSpec, WeightsEntry
@@ -50,11 +51,17 @@ class Families:
     `problems` says what is wrong; `models` and `weights` have what is right.
     """
 
-    def __init__(self, files: Sequence[Path], known: Mapping[str, Mapping[str, Entry]], presets: FamilyFile) -> None:
+    def __init__(
+        self,
+        files: Sequence[Path],
+        known: Mapping[str, Mapping[str, Entry]],
+        presets: FamilyFile,
+        digests: Digests | None = None,
+    ) -> None:
         self.problems: list[str] = []
         self.models: dict[str, Entry] = {}
         self.weights: dict[str, Entry] = {}
-        self._known, self._presets = known, presets
+        self._known, self._presets, self._digests = known, presets, digests or Digests()
         self._written: dict[str, dict[str, Written]] = {kind: {} for kind in KINDS}
         self._failed: set[str] = set()
         for file in files:
@@ -112,7 +119,10 @@ class Families:
             models = {**self._known["models"], **self._written["models"]}
             if own not in models:
                 raise RegistryError(f"{written.where}: there is no model '{own}'{near(own, models)}")
-            self.weights[name] = _completed(written, self._inherit(written), self.model(own))
+            fields = _laid_out(self._inherit(written), written.family)
+            if isinstance(sources := fields.get("sources"), list):
+                fields["sources"] = [with_digest(one, self._digests, written.where) for one in sources]
+            self.weights[name] = _completed(written, fields, self.model(own))
         return self.weights[name]
 
     def _inherit(self, written: Written, chain: tuple[Written, ...] = ()) -> Fields:
@@ -207,7 +217,7 @@ def _hosted_by_timm(written: Written, merged: Fields) -> dict[str, Any]:
 
 def _completed(written: Written, fields: Fields, model: Entry) -> Entry:
     """What follows from the rest is filled in: kinds and layouts of sources, classes from labels, parameters."""
-    fields = _laid_out(fields, written.family)
+    fields = dict(fields)
     timm = str(written.fields.get("timm", ""))
     fields["aliases"] = _aliases(written, (timm,) if timm and "." not in timm else ())
     stated, classes = fields.pop("params", None), label_sets.count(fields.get("labels"))

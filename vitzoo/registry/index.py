@@ -209,11 +209,13 @@ class _Registry:
     def checked(self, path: Path) -> "tuple[_Registry, list[str]]":
         """With what is right in the files at `path`, and what is wrong; a file that is there already is left out."""
         from vitzoo.registry import families
+        from vitzoo.registry.digests import read_digests
 
         files, shared = _files_at(path)
         files, presets = [file for file in files if str(file) not in self.files], self._presets(shared)
         known = {"models": self.models, "weights": self.weights}
-        found = families.Families(files, known, presets)
+        digests = read_digests(path if there(path) and path.is_dir() else path.parent)
+        found = families.Families(files, known, presets, digests)
         aliases, problems = self._aliases(found.models, found.weights)
         new = _Registry()
         new.files = [*self.files, *map(str, files)]

@@ -17,7 +17,7 @@ from vitzoo.file_locks import at_work
 COMPILED = "compiled.json"
 FOLDERS = ("families", "domains", "models", "weights")
 """What a registry's folder may hold: files of one form. The last two are how registries were laid out once."""
-PRESETS = "presets.yaml"
+PRESETS, DIGESTS = "presets.yaml", "digests.json"
 KEPT = 8
 """Compiled registries that the cache holds at most: one for each state of a checkout that was used lately."""
 
@@ -69,7 +69,7 @@ def _digest(folder: Path) -> str:
 def _parts(folder: Path) -> Iterator[Path]:
     """All that the compiled registry depends on."""
     package = Path(__file__).parents[1]
-    yield from (file for file in (folder / PRESETS, *yaml_files(folder)) if file.is_file())
+    yield from (file for file in (folder / PRESETS, folder / DIGESTS, *yaml_files(folder)) if file.is_file())
     yield from sorted((package / "spec").glob("*.py"))
     yield from sorted((package / "registry").glob("*.py"))
 

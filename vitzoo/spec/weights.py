@@ -104,7 +104,18 @@ class Preprocessing(Frozen):
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{8,64}$")]
 
 
-class HubSource(Frozen):
+class Remote(Frozen):
+    """A file that is fetched."""
+
+    stated: str | None = Field(default=None, description="where its digest is stated; see `vitzoo pin --registry`")
+
+    @model_serializer(mode="wrap")
+    def _said(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields: dict[str, Any] = whole(self)
+        return {name: value for name, value in fields.items() if name != "stated" or value is not None}
+
+
+class HubSource(Remote):
     """A file in a repository of the Hugging Face hub."""
 
     kind: Literal["hub"] = "hub"
@@ -115,7 +126,7 @@ class HubSource(Frozen):
     sha256: Sha256 | None = Field(None, description="digest of the file, or its first digits")
 
 
-class UrlSource(Frozen):
+class UrlSource(Remote):
     """A file at a web address."""
 
     kind: Literal["url"]

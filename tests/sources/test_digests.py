@@ -100,9 +100,8 @@ def test_info_says_what_is_known(b: Bench, run: Callable[..., Any]) -> None:
     folder = own(b, {"repo": REPO})
     run("pin", "--registry", folder)
     registry.add_registry(folder)
-    assert f"sha256 {DIGEST} stated by the hub of hf://{REPO}/{FILE}@{b.commit}" in " ".join(
-        run("info", NAME).out.split()
-    )
+    shown = " ".join(run("info", NAME).out.split())
+    assert f"sha256 {DIGEST} stated by the hub of hf://{REPO}/{FILE}@{b.commit}" in shown
     shown = " ".join(run("info", "vit_b16.tv_in1k_v1").out.split())
     assert "sha256 c867db91, its first 8 digits, stated in the file's own name" in shown
 

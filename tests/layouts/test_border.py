@@ -15,6 +15,7 @@ from typer._click.exceptions import UsageError
 
 import vitzoo
 from vitzoo import ViT
+from vitzoo.checkpoints.native import describe, described
 from vitzoo.cli import command_line
 from vitzoo.errors import SpecError, VitzooError, WeightsError
 from vitzoo.layouts.beside import read_beside
@@ -158,6 +159,40 @@ def test_labels_are_as_many_as_classes(tmp_path: Path) -> None:
     save_file(load_file(file), file, {"vitzoo": json.dumps(said)})
     with pytest.raises(SpecError, match="labels has 2 names, and the model has 3 classes"):
         vitzoo.create(file)
+
+
+NATIVE = json.loads(describe(tiny.spec(**tiny.SMALLEST), About(labels=LABELS, license="mit", resample="timm")))
+OLD = {"format": 1, "spec": NATIVE["spec"], "preprocessing": {}, "resample": "timm", "origin": "x sha256:00"}
+
+
+@pytest.mark.parametrize("whole", [NATIVE, OLD], ids=["now", "format 1"])
+def test_odd_values_in_the_metadata_of_native_files(whole: Mapping[str, Any]) -> None:
+    outcomes = {"read": 0, "refused": 0}
+
+    @settings(max_examples=150, derandomize=True, database=None, deadline=None)
+    @given(data=st.data())
+    def check(data: st.DataObject) -> None:
+        changed = json.loads(json.dumps(whole))
+        *above, last = data.draw(st.sampled_from(places(changed)))
+        inner = changed
+        for key in above:
+            inner = inner[key]
+        inner[last] = data.draw(VALUES)
+        try:
+            found = described({"vitzoo": json.dumps(changed)}, "a file")
+        except VitzooError:
+            outcomes["refused"] += 1
+            return
+        outcomes["read"] += found is not None
+
+    check()
+    assert min(outcomes.values()) > 0, outcomes
+
+
+@pytest.mark.parametrize("text", ["[" * 10**5, '{"a":' * 10**5, "1" * 5000, '{"format": 1' + "0" * 5000 + "}"])
+def test_metadata_without_an_end(text: str) -> None:
+    with pytest.raises(WeightsError, match="the metadata of this native file cannot be read"):
+        described({"vitzoo": text}, "a file")
 
 
 LONG = "x" * 300

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from vitzoo import registry
-from vitzoo.errors import SpecError, WeightsError
+from vitzoo.errors import SpecError, WeightsError, shown
 from vitzoo.registry import class_names
 from vitzoo.spec import About, Head, Past, ViTSpec
 from vitzoo.version import __version__
@@ -61,6 +61,8 @@ def described(metadata: Mapping[str, str], where: str) -> Described | None:
             f"{FORMAT}: use a newer one"
         )
     _demand(found, ("spec",), where)
+    if not isinstance(found.get("origin"), str | None):
+        raise WeightsError(f"{where}: origin of this native file is {shown(found['origin'])}; expected a line of text")
     found = UPGRADES[number](found) if number in UPGRADES else found
     _demand(found, ("about",), where)
     if missing := [name for name in NEEDED if name not in found["about"]]:

@@ -150,7 +150,7 @@ def fields(settings: Sequence[str] | None) -> dict[str, Any]:
             raise SpecError(f"--set takes FIELD=VALUE, found '{setting}'")
         try:
             found[name] = json.loads(text)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):  # or digits or brackets without an end
             found[name] = text
     return found
 

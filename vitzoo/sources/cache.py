@@ -58,7 +58,7 @@ def recorded(path: Path) -> str | None:
         known = json.loads(read_small(_record(real), RECORD))
         if known["stamp"] == stamp and re.fullmatch("[0-9a-f]{64}", known["sha256"]):
             return str(known["sha256"])
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return None  # no record, or none that can be read: the file itself tells
     return None
 
@@ -69,7 +69,7 @@ def orphaned_records() -> list[Path]:
     def serves(record: Path) -> bool:
         try:
             return Path(json.loads(read_small(record, RECORD))["path"]).exists()
-        except (OSError, ValueError, LookupError, TypeError):
+        except (OSError, ValueError, LookupError, TypeError, RecursionError):
             return False
 
     return [record for record in (cache_folder() / "digests").glob("[!.]*.json") if not serves(record)]

@@ -62,7 +62,7 @@ def described(metadata: Mapping[str, str], where: str) -> Described | None:
         )
     _demand(found, ("spec",), where)
     if not isinstance(found.get("origin"), str | None):
-        raise WeightsError(f"{where}: origin of this native file is {shown(found['origin'])}; expected a line of text")
+        raise WeightsError(f"{where}: origin of this native file is {shown(found['origin'])}; expected text; {AGAIN}")
     found = UPGRADES[number](found) if number in UPGRADES else found
     _demand(found, ("about",), where)
     if missing := [name for name in NEEDED if name not in found["about"]]:

@@ -1,6 +1,6 @@
 """What a picture costs, beside torch's and timm's losses; no two options are right alone and wrong together."""
 
-from itertools import combinations
+from itertools import combinations, islice
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,11 @@ from torchvision.ops import sigmoid_focal_loss
 
 import vitzoo
 from vitzoo.registry.recipes import Loss, Recipe, load_recipe
+from vitzoo.spec import TaskKind
 from vitzoo.train.augment import training_transform
-from vitzoo.train.loss import COSTS, ClassLoss, balanced
+from vitzoo.train.datamodule import EpochSampler
+from vitzoo.train.goal import Goal
+from vitzoo.train.loss import COSTS, ClassLoss, LabelLoss, NumberLoss, balanced, graded
 from vitzoo.train.module import FineTuner, make_optimizer, seed_step
 from vitzoo.train.network import build
 
@@ -81,14 +84,55 @@ def test_a_weight_multiplies_what_its_class_costs(
     torch.testing.assert_close(weighted(logits, mix(targets, part)), expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("weights", [None, [0.5, 1.0, 2.0, 4.0, 30.0]])
+def test_losses_of_labels_are_torchs_and_torchvisions(weights: list[float] | None) -> None:
+    logits, targets = drawn()[0], (drawn(1)[0] > 0).float()
+    weight = None if weights is None else torch.tensor(weights)
+    expected = F.binary_cross_entropy_with_logits(logits, targets, pos_weight=weight, reduction="none").mean(1)
+    torch.testing.assert_close(LabelLoss(Loss.BCE, weights=weight)(logits, targets), expected)
+    if weights is None:
+        focal = sigmoid_focal_loss(logits, targets, alpha=-1).mean(1)
+        torch.testing.assert_close(LabelLoss(Loss.FOCAL)(logits, targets), focal)
+
+
+@given(st.sampled_from([Loss.BCE, Loss.FOCAL]), st.floats(0, 0.5), st.floats(0.01, 100))
+def test_a_weight_multiplies_what_a_label_costs_that_is_there(kind: Loss, smoothing: float, weight: float) -> None:
+    logits, there = drawn()[0][:, :1], torch.ones(BATCH, 1)
+    plain, weighted = LabelLoss(kind, smoothing), LabelLoss(kind, smoothing, torch.tensor([weight]))
+    torch.testing.assert_close(weighted(logits, there), weight * plain(logits, there), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(weighted(logits, 0 * there), plain(logits, 0 * there))
+
+
+@pytest.mark.parametrize(("kind", "peer"), [(Loss.MSE, F.mse_loss), (Loss.SMOOTH_L1, F.smooth_l1_loss)])
+def test_losses_of_numbers_are_torchs_in_units_of_their_spread(kind: Loss, peer: Any) -> None:
+    outputs, truth = torch.randn(BATCH, 2), torch.randn(BATCH, 2)
+    truth = truth * torch.tensor([5.0, 0.1]) + torch.tensor([100.0, 3.0])
+    middle, spread = truth.mean(0), truth.std(0)
+    found = NumberLoss(kind, middle, spread)(outputs, truth)
+    torch.testing.assert_close(found, peer(outputs, (truth - middle) / spread, reduction="none").mean(1))
+
+
+def test_the_target_of_a_grade_falls_on_both_sides() -> None:
+    soft = graded(5)
+    torch.testing.assert_close(soft.sum(1), torch.ones(5))
+    assert soft[2, 1] == soft[2, 3] > soft[2, 0]
+    logits, targets = drawn()
+    torch.testing.assert_close(
+        ClassLoss(Loss.CROSS_ENTROPY, soft=soft)(logits, targets),
+        F.cross_entropy(logits, soft[targets], reduction="none"),
+    )
+
+
 # Every pair of options, on a task that each of them learns alone.
 
-COUNTS = (90, 6)
+COUNTS = (90, 9)
 OPTIONS: dict[str, dict[str, Any]] = {
     "bce": {"loss": "bce"},
     "focal": {"loss": "focal"},
     "balanced": {"class_weights": "balanced"},
-    "smoothing": {"label_smoothing": 0.2},
+    "own": {"class_weights": {"blue": 15.0}},
+    "sampling": {"sampling": "balanced"},
+    "smoothing": {"label_smoothing": 0.3},
     "mixup": {"mixup": 0.8},
     "cutmix": {"cutmix": 1.0},
     "flips": {"hflip": 0.5, "vflip": 0.5},
@@ -100,7 +144,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "paths": {"drop_path_rate": 0.2},
     "patches": {"patch_drop_rate": 0.25},
 }
-APART = ({"bce", "focal"}, {"crop", "shift"})
+APART = ({"bce", "focal"}, {"balanced", "own"}, {"balanced", "sampling"}, {"crop", "shift"})
 """Of which a recipe takes one."""
 SPEC = {**SMALLEST, "hidden_dim": 16, "depth": 2, "num_classes": 2}
 
@@ -108,7 +152,7 @@ SPEC = {**SMALLEST, "hidden_dim": 16, "depth": 2, "num_classes": 2}
 def coloured(kind: int, random: np.random.Generator) -> Image.Image:
     """A picture of 16 px, reddish or bluish, with noise."""
     middle = np.array(((150, 110, 110), (110, 110, 150))[kind])
-    return Image.fromarray((middle + random.normal(0, 30, (16, 16, 3))).clip(0, 255).astype(np.uint8))
+    return Image.fromarray((middle + random.normal(0, 20, (16, 16, 3))).clip(0, 255).astype(np.uint8))
 
 
 @pytest.fixture(scope="module")
@@ -120,13 +164,17 @@ def pictures() -> list[tuple[Image.Image, int]]:
 def recognised(settings: Recipe, pictures: list[tuple[Image.Image, int]], steps: int = 50) -> float:
     """The part of the worse class that is recognised after some steps without Lightning."""
     vit = build(vitzoo.create(vitzoo.ViTSpec(**SPEC), generator=0), settings, ("red", "blue"))
-    tuner, transform = FineTuner(vit, settings, COUNTS), training_transform(vit, settings)
+    goal = Goal(TaskKind.CLASSES, ("red", "blue"), COUNTS, sum(COUNTS))
+    tuner, transform = FineTuner(vit, settings, goal), training_transform(vit, settings)
     optimizer = make_optimizer(vit, settings)
     seed_step(0)
     seen = [(torch.stack([transform(picture) for picture, _ in pictures])) for _ in range(2)]
     targets = torch.tensor([kind for _, kind in pictures])
+    shares = 1 / torch.tensor(COUNTS)[targets] if settings.sampling == "balanced" else None
+    sampler = EpochSampler(len(targets), settings.batch_size, 0, shares=shares)
     for step in range(steps):
-        places = torch.randperm(len(targets))[: settings.batch_size]
+        sampler.set_epoch(step)
+        places = [i for _, i in islice(sampler, settings.batch_size)]
         loss = tuner.training_step((seen[step % 2][places], targets[places]), step)
         optimizer.zero_grad()
         loss.backward()
@@ -165,8 +213,8 @@ def test_control_targets_that_are_smoothed_before_they_are_weighted_turn_the_cla
 ) -> None:
     """As torch does it: `F.cross_entropy` with weights and label smoothing."""
 
-    def loss(self: FineTuner, logits: Tensor, targets: Tensor) -> Tensor:
-        return F.cross_entropy(logits, targets, self.class_loss.weights, reduction="none", label_smoothing=0.2).mean()
+    def loss(self: FineTuner, logits: Tensor, targets: Tensor, weights: None) -> Tensor:
+        return F.cross_entropy(logits, targets, self.objective.weights, reduction="none", label_smoothing=0.3).mean()
 
     monkeypatch.setattr(FineTuner, "loss", loss)
     assert recognised(load_recipe("full", **PLAIN, class_weights="balanced"), pictures) < 0.1

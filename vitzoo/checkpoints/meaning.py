@@ -62,7 +62,7 @@ def _same_head(reading: Reading, entries: Sequence[str]) -> list[str]:
 def _labels(reading: Reading, entries: Sequence[str], beside: Beside) -> dict[str, Any]:
     """Names of the classes, where the configuration has one for each, or all weights with such a head have the same."""
     if beside.labels is not None and len(beside.labels) == reading.spec.num_classes:
-        return {"labels": beside.labels}
+        return {"labels": beside.labels, "task": beside.task}
     alike = [name for name in _nearest(reading, entries) if registry.entry_spec(name).grid == reading.spec.grid]
     names = {registry.weights_entry(name).labels for name in _same_head(reading, alike)}
     return {"labels": names.pop()} if len(names) == 1 else {}

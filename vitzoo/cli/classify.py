@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Protocol
 
 import typer
 
+from vitzoo.cli.guesses import KINDS, Said, answers
 from vitzoo.cli.options import (
     AsJson,
     Black,
@@ -26,6 +27,7 @@ from vitzoo.cli.options import (
     with_range,
 )
 from vitzoo.errors import SpecError, one_line, public
+from vitzoo.spec import Task
 
 if TYPE_CHECKING:
     from vitzoo.cli.files import Files
@@ -33,14 +35,6 @@ if TYPE_CHECKING:
     from vitzoo.publish.dialect import ViT
 
 DEFAULT_MODEL = "vit_nano4.cifar10"
-
-
-class Guess(NamedTuple):
-    """One class for one picture."""
-
-    label: str
-    class_index: int
-    probability: float
 
 
 class Failure(NamedTuple):
@@ -79,9 +73,10 @@ def classify(
     names = _labels(vit, labels)
     workers = _workers(pictures, batch_size) if num_workers is None else num_workers
 
-    answer: Answer = Json(public(model)) if as_json else Csv() if as_csv else Text()
+    task = vit.about.task or Task()
+    answer: Answer = Json(public(model), task) if as_json else Csv(task) if as_csv else Text()
     apart, notes, failures, count = _apart(as_json or as_csv), [], list[Failure](), 0
-    for batch, guesses in _run(vit, flow, files, names, min(top_k, len(names)), workers):
+    for batch, guesses in _run(vit, flow, files, names, top_k, workers):
         for file, outcome in guesses:
             if isinstance(outcome, str):
                 failures.append(Failure(file, outcome))
@@ -107,7 +102,7 @@ def classify(
 class Answer(Protocol):
     """A form of the answer."""
 
-    def add(self, file: str, guesses: list[Guess]) -> None: ...
+    def add(self, file: str, guesses: list[Said]) -> None: ...
 
     def end(self, failures: list[Failure], said: list[str]) -> None: ...
 
@@ -115,10 +110,10 @@ class Answer(Protocol):
 class Text:
     """For people."""
 
-    def add(self, file: str, guesses: list[Guess]) -> None:
+    def add(self, file: str, guesses: list[Said]) -> None:
         print(one_line(file))
         for guess in guesses:
-            print(f"  {guess.probability:6.1%}  {one_line(guess.label)}")
+            print(f"  {guess}")
 
     def end(self, failures: list[Failure], said: list[str]) -> None: ...
 
@@ -126,11 +121,11 @@ class Text:
 class Csv:
     """A row for each class; the head comes with the first."""
 
-    def __init__(self) -> None:
+    def __init__(self, task: Task) -> None:
         self.writer = csv.writer(sys.stdout, lineterminator="\n")
-        self.head = ["file", "rank", *Guess._fields]
+        self.head = ["file", "rank", *KINDS[task.kind][1]._fields]
 
-    def add(self, file: str, guesses: list[Guess]) -> None:
+    def add(self, file: str, guesses: list[Said]) -> None:
         if self.head:
             self.writer.writerow(self.head)
             self.head = []
@@ -144,12 +139,13 @@ class Csv:
 class Json:
     """One document: a line for each picture as it is known, at the end those that could not be read."""
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, task: Task) -> None:
+        self.key = KINDS[task.kind][0]
         self.before = f'{{\n"model": {json.dumps(model)},\n"results": [\n'
 
-    def add(self, file: str, guesses: list[Guess]) -> None:
+    def add(self, file: str, guesses: list[Said]) -> None:
         print(self.before, end="")
-        print(json.dumps({"file": file, "classes": [guess._asdict() for guess in guesses]}), end="")
+        print(json.dumps({"file": file, self.key: [guess._asdict() for guess in guesses]}), end="")
         self.before = ",\n"
 
     def end(self, failures: list[Failure], said: list[str]) -> None:
@@ -202,7 +198,7 @@ def _workers(pictures: list[str], batch_size: int) -> int:
 
 def _run(
     vit: "ViT", flow: "Flow", files: "Files", names: tuple[str, ...], top_k: int, workers: int
-) -> Iterator[tuple["Batch", list[tuple[str, list[Guess] | str]]]]:
+) -> Iterator[tuple["Batch", list[tuple[str, list[Said] | str]]]]:
     """Each batch, and for each of its files the classes or why there are none."""
     import torch
 
@@ -210,14 +206,11 @@ def _run(
 
     device = next(vit.parameters()).device
     for batch in flow.read(files, preprocess(vit), workers):
-        found: Iterator[list[Guess]] = iter(())
+        found: Iterator[list[Said]] = iter(())
         if batch.inputs is not None:
             with torch.inference_mode():
-                top = vit(batch.inputs.to(device)).float().softmax(-1).topk(top_k)
-            pairs = zip(top.values.tolist(), top.indices.tolist(), strict=True)
-            found = iter(
-                [[Guess(names[i], i, p) for i, p in zip(indices, values, strict=True)] for values, indices in pairs]
-            )
+                outputs = vit(batch.inputs.to(device))
+            found = iter(answers(outputs, names, vit.about.task or Task(), top_k))
         yield (
             batch,
             [

@@ -108,12 +108,22 @@ def _print(path: Path) -> None:
     print(
         in_columns(
             [
-                ("top-1", f"{found['top1']:.2%} of {found['pictures']:,} pictures ({found['split']})"),
+                _first(found),
                 ("model", str(path)),
                 ("report", str(path.parent / "report.md")),
             ]
         )
     )
+
+
+def _first(found: dict[str, Any]) -> tuple[str, str]:
+    """The number that says most, of the task's."""
+    of = f"of {found['pictures']:,} pictures ({found['split']})"
+    if found.get("top1") is not None:
+        return "top-1", f"{found['top1']:.2%} {of}"
+    name = "mean absolute error" if "mae" in found else "mean average precision"
+    value = found.get("mae", found.get("mean_average_precision"))
+    return name, "undefined" if value is None else f"{value:.4g} {of}"
 
 
 def _print_folds(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,8 +18,12 @@ Key = int | tuple[int, int]
 """A picture's number, or (epoch, number)."""
 
 
-class PictureDataset(Dataset[tuple[Tensor, int]]):
-    """(tensor, class) by number; with a seed also by (epoch, number), which seeds whatever `transform` draws."""
+Item = tuple[Tensor, Any] | tuple[Tensor, Any, float]
+"""A picture, what is known of it, and what it counts where pictures differ in that."""
+
+
+class PictureDataset(Dataset[Item]):
+    """Pictures by number; with a seed also by (epoch, number), which seeds whatever `transform` draws."""
 
     def __init__(
         self,
@@ -32,9 +37,9 @@ class PictureDataset(Dataset[tuple[Tensor, int]]):
     def __len__(self) -> int:
         return len(self.pictures)
 
-    def __getitem__(self, key: Key) -> tuple[Tensor, int]:
+    def __getitem__(self, key: Key) -> Item:
         epoch, i = key if isinstance(key, tuple) else (0, key)
-        picture, target = self.pictures.load(i, self.form), int(self.pictures.targets[i])
+        picture, target = self.pictures.load(i, self.form), self.pictures.targets[i]
         if self.seed is None:
             return self.transform(picture), target
         with isolate_rng(include_cuda=False):  # the model's own draws must not depend on who loads the pictures
@@ -42,4 +47,5 @@ class PictureDataset(Dataset[tuple[Tensor, int]]):
             random.seed(int(state[0]))
             np.random.seed(state[1])  # timm's transforms draw from all three
             torch.default_generator.manual_seed(int(state[2]))
-            return self.transform(picture), target
+            x = self.transform(picture)
+        return (x, target) if self.pictures.weights is None else (x, target, float(self.pictures.weights[i]))

@@ -10,7 +10,9 @@ from vitzoo.data.columns import ANY, Columns
 from vitzoo.data.open import open_splits
 from vitzoo.data.pictures import WHOLE, Pictures, first_of
 from vitzoo.data.places import Skipped
+from vitzoo.data.truth import CLASSLESS, without_classes
 from vitzoo.errors import Argument, DataError
+from vitzoo.spec import TaskKind
 
 
 class Parts(NamedTuple):
@@ -24,13 +26,21 @@ class Parts(NamedTuple):
     """Test pictures of which nobody knows the class."""
 
 
-def parts_of(path: str | os.PathLike[str], val: str | os.PathLike[str] | None = None, columns: Columns = ANY) -> Parts:
-    """The splits of a data set; validation pictures may be from another one.
+def parts_of(
+    path: str | os.PathLike[str],
+    val: str | os.PathLike[str] | None = None,
+    columns: Columns = ANY,
+    kind: TaskKind | None = None,
+) -> Parts:
+    """The splits of a data set; validation pictures may be from another one. Labels of some tasks are no classes.
 
     Raises:
         DataError: see `open_splits`; also one class alone, or validation pictures of a class that is not trained.
     """
     splits, beside = open_splits(path, columns), None if val is None else open_splits(val, columns)
+    if kind in CLASSLESS:
+        splits = {part: without_classes(pictures) for part, pictures in splits.items()}
+        beside = beside and {part: without_classes(pictures) for part, pictures in beside.items()}
     (_, train), test = first_of(splits, WHOLE, "train"), splits.get("test")
     held_out = splits.get("val") if beside is None else first_of(beside, WHOLE, "val", "test", "train")[1]
     used = _used(train)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -43,14 +44,15 @@ class Pictures:
     """Pictures by number, each with its class.
 
     `reader[numbers[i]]` opens the i-th as a binary file, `targets[i]` is its place in `classes`, `names[i]` says where
-    in `where` it is. `fingerprint` changes when the files do.
+    in `where` it is. `fingerprint` changes when the files do. Of labels
+    and numbers (`with_truth`) targets are rows.
     """
 
     where: str
     reader: Reader
     classes: tuple[str, ...]
     names: Sequence[str]
-    targets: npt.NDArray[np.int64]
+    targets: npt.NDArray[Any]
     numbers: npt.NDArray[np.int64]
     fingerprint: str
     left_out: tuple[Skipped, ...] = ()

@@ -13,6 +13,7 @@ from vitzoo.data.columns import ANY, Columns
 from vitzoo.data.open import open_splits
 from vitzoo.data.pictures import NO_CLASS, WHOLE, Pictures, first_of
 from vitzoo.data.saying import say, taken_for
+from vitzoo.data.truth import CLASSLESS, without_classes
 from vitzoo.errors import DataError, SpecError
 from vitzoo.evaluation.classes import ClassEvaluation
 from vitzoo.evaluation.labels import LabelEvaluation
@@ -72,16 +73,23 @@ def evaluate(
     vit = model if isinstance(model, ViT) else create(model, pretrained=True, device=device)
     names, views = _names(vit, labels), Views(flip, crops)
     part, pictures = opened(data, order(split), columns)
-    if names is not None:
-        pictures = pictures.as_classes(matched(pictures, names))
-    reading, truth = Reading(batch_size, num_workers, strict), truth_of(pictures, names, vit.num_classes)
+    pictures, reading = _labelled(pictures, vit, names), Reading(batch_size, num_workers, strict)
+    truth = truth_of(pictures, names, vit.num_classes, vit.about.task)
     scores, kept, found = _answers(vit, pictures, truth.kind, views, reading)
     if not isinstance(data, Pictures):
         found.say(pictures.where)
     own: dict[str, Any] = {"kind": truth.kind, "targets": truth.targets[kept], "remarks": views.remarks}
+    own |= {"thresholds": vit.about.task.thresholds} if truth.kind is LabelEvaluation and vit.about.task else {}
     pictures = pictures.take(kept.numpy())
     result: Evaluation = measure(scores, pictures, truth.labels, part, found, **own, draws=bootstrap, seed=seed)
     return result
+
+
+def _labelled(pictures: Pictures, vit: ViT, names: tuple[str, ...] | None) -> Pictures:
+    """The pictures with their labels as the model's task has them."""
+    if vit.about.kind in CLASSLESS:
+        return pictures if pictures.targets.ndim > 1 else without_classes(pictures)
+    return pictures if names is None else pictures.as_classes(matched(pictures, names))
 
 
 def _answers(

@@ -24,20 +24,23 @@ THUMBNAIL = 256  # pixels
 LEAST_SPAN = 0.1  # of the accuracy, so that a hair's breadth does not look like a leap
 
 
-def curves(history: Sequence[Mapping[str, float]], path: Path) -> None:
-    """Loss and accuracy over the epochs, from the rows of metrics.csv."""
+def curves(
+    history: Sequence[Mapping[str, float]], path: Path, column: str = "val_top1", title: str = "accuracy"
+) -> None:
+    """Loss and another column over the epochs, from the rows of metrics.csv; of 1, unless it is an error in units."""
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     loss, accuracy = figure.subplots(1, 2)
     epochs = [row["epoch"] for row in history]
     _line(loss, epochs, history, "train_loss", "training, as augmented", TRAIN, "o")
     _line(loss, epochs, history, "val_loss", "validation", VAL, "s")
-    _line(accuracy, epochs, history, "val_top1", "validation, top-1", VAL, "s")
+    _line(accuracy, epochs, history, column, "validation", VAL, "s")
     loss.set_title("loss")
-    accuracy.set_title("accuracy")
-    accuracy.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    low, high = accuracy.get_ylim()
-    middle, span = (low + high) / 2, max(high - low, LEAST_SPAN)
-    accuracy.set_ylim(middle - span / 2, middle + span / 2)
+    accuracy.set_title(title)
+    if column != "val_mae":
+        accuracy.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        low, high = accuracy.get_ylim()
+        middle, span = (low + high) / 2, max(high - low, LEAST_SPAN)
+        accuracy.set_ylim(middle - span / 2, middle + span / 2)
     for axes in (loss, accuracy):
         axes.set_xlabel("epoch")
         axes.set_xlim(0.5, epochs[-1] + 0.5)

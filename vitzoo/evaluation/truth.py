@@ -7,11 +7,13 @@ import torch
 from torch import Tensor
 
 from vitzoo.data.pictures import NO_CLASS, Pictures
+from vitzoo.data.truth import CLASSLESS, with_truth
 from vitzoo.errors import DataError, SpecError
 from vitzoo.evaluation.classes import ClassEvaluation
 from vitzoo.evaluation.labels import LabelEvaluation
 from vitzoo.evaluation.numbers import NumberEvaluation
 from vitzoo.evaluation.result import Evaluation, few
+from vitzoo.spec import Task, TaskKind
 
 
 class Truth(NamedTuple):
@@ -24,15 +26,19 @@ class Truth(NamedTuple):
     """The names of what the model gives."""
 
 
-def truth_of(pictures: Pictures, names: tuple[str, ...] | None, outputs: int) -> Truth:
+def truth_of(pictures: Pictures, names: tuple[str, ...] | None, outputs: int, task: Task | None = None) -> Truth:
     """One class for each picture, or what the labels of a table are: lists of names, numbers.
 
-    `names` are those of the model's `outputs`, if it knows them; numbers go by the columns that they come from.
+    `names` are those of the model's `outputs`, if it knows them; numbers go by the columns that they come from. A
+    `task` that the model knows decides, else the labels do.
 
     Raises:
         DataError: labels that the model does not know, other numbers than it gives, pictures without a class.
         SpecError: a model that does not know its names, where they are needed.
     """
+    if task is not None and task.kind in CLASSLESS and names is not None:
+        targets = torch.from_numpy(with_truth(pictures, task.kind, names).targets)
+        return Truth(NumberEvaluation if task.kind is TaskKind.REGRESSION else LabelEvaluation, targets, names)
     given = pictures.labels
     if given is not None and len(given) and _is_number(given[0]):
         numbers = np.array([label if isinstance(label, tuple) else (label,) for label in given], dtype=np.float32)

@@ -9,6 +9,7 @@ from typing import Any
 from vitzoo.errors import MissingFile, WeightsError
 from vitzoo.layouts.border import HuggingFace, OpenClip, Processor, Timm
 from vitzoo.layouts.huggingface import config as hf_config
+from vitzoo.layouts.huggingface import head as hf_head
 from vitzoo.layouts.huggingface import processor as hf_processor
 from vitzoo.layouts.huggingface import tables as huggingface
 from vitzoo.layouts.layout import Layout
@@ -19,7 +20,7 @@ from vitzoo.layouts.timm import pictures as timm_pictures
 from vitzoo.layouts.timm import tables as timm
 from vitzoo.registry import class_names
 from vitzoo.small_files import read_small
-from vitzoo.spec import About, ViTSpec
+from vitzoo.spec import About, Task, ViTSpec
 
 Read = Callable[[str], "dict[str, Any] | None"]
 """What a file of the folder holds, by its name."""
@@ -48,6 +49,8 @@ class Beside:
     """As the file names it."""
     silent: frozenset[str] = frozenset()
     """Those of `fields` that it leaves to the default of the class that it names."""
+    task: Task | None = None
+    """What the numbers of the head mean, if not one of `labels`."""
     of_another: bool = False
     """Whether the file is there and speaks of another checkpoint than this one."""
 
@@ -113,6 +116,7 @@ def _timm_or_huggingface(config: Mapping[str, Any], read: Read, where: Path) -> 
         layout=hf_config.layout_name(config),
         usual=usual,
         silent=silent,
+        task=hf_head.head_task(config),
     )
 
 
@@ -138,7 +142,7 @@ def companions(layout: str, spec: ViTSpec, about: About) -> dict[str, dict[str, 
     """
     if layout in {table.name for table in huggingface.LAYOUTS}:
         return {
-            "config.json": hf_config.config(layout, spec, class_names(about.labels)),
+            "config.json": hf_config.config(layout, spec, class_names(about.labels)) | hf_head.problem(about.task),
             "preprocessor_config.json": hf_processor.processor_config(layout, spec, about.preprocessing),
         }
     if layout in {table.name for table in timm.LAYOUTS}:

@@ -1,4 +1,4 @@
-"""What another library's own reader does otherwise with pictures than we do, though its configuration is written.
+"""What another library's own reader does otherwise than we do, though its configuration is written.
 
 How far apart pixels are was measured on 43 photographs of ImageNet, at 224, 384 and 448 pixels (transformers 5.24).
 """
@@ -10,15 +10,26 @@ from vitzoo.layouts.huggingface import tables as huggingface
 from vitzoo.layouts.huggingface.config import RESAMPLING, kind_of
 from vitzoo.layouts.layout import Layout
 from vitzoo.layouts.timm import tables as timm
-from vitzoo.spec import About, CropMode, CropOffset, Preprocessing, ResizeType, ViTSpec
+from vitzoo.spec import About, CropMode, CropOffset, Preprocessing, ResizeType, TaskKind, ViTSpec
 
+SAID = {
+    TaskKind.MULTI_LABEL: "several labels a picture (a sigmoid each)",
+    TaskKind.REGRESSION: "numbers and no classes",
+    TaskKind.ORDINAL: "grades, classes in an order",
+}
 Line = Callable[[Layout, ViTSpec, About], str | None]
 
 
 def differences(layout: Layout, spec: ViTSpec, about: About) -> tuple[str, ...]:
-    """A line for each; none for layouts whose library has no configuration."""
-    lines: tuple[Line, ...] = next((found for tables, found in LINES if layout in tables), ())
+    """A line for each; of pictures none for layouts whose library has no configuration."""
+    lines: tuple[Line, ...] = (_task, *next((found for tables, found in LINES if layout in tables), ()))
     return tuple(text for line in lines if (text := line(layout, spec, about)))
+
+
+def _task(layout: Layout, spec: ViTSpec, about: About) -> str | None:
+    if about.kind not in SAID or layout.name == "vitzoo" or layout in huggingface.LAYOUTS:
+        return None
+    return f"files in layout '{layout.name}' do not say that the head gives {SAID[about.kind]}"
 
 
 def _crops(own: CropOffset, library: str, start: str) -> Line:

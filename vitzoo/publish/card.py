@@ -22,7 +22,7 @@ from vitzoo.publish.snippets import SNIPPETS, Place, task_of
 from vitzoo.registry.describe import count_macs, count_parameters
 from vitzoo.registry.licenses import HUB_LICENSES, license_to_publish
 from vitzoo.registry.provenance import entry_of, repo_of
-from vitzoo.spec import PERMISSIVE, Origin, Result, ViTSpec
+from vitzoo.spec import PERMISSIVE, Origin, Result, TaskKind, ViTSpec
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelCardData
@@ -34,6 +34,12 @@ LICENSE_PAGES = {"dinov3-license": "https://ai.meta.com/resources/models-and-lib
 SIZES = ("img_size", "patch_size", "in_chans", "hidden_dim", "depth", "num_heads", "mlp_dim", "num_classes", "out_dim")
 LENGTHS = ("img_size", "patch_size", "ref_grid")
 MOST_NAMES = 20
+KNOWS = {
+    TaskKind.CLASSES: "It knows {:,} classes",
+    TaskKind.ORDINAL: "It knows {:,} grades, from the lowest",
+    TaskKind.MULTI_LABEL: "It gives any of {:,} labels, each by its own sigmoid",
+    TaskKind.REGRESSION: "It gives {:,} numbers and no classes",
+}
 MOST_TENSORS = 8
 
 
@@ -153,7 +159,7 @@ def _summary(model: TimmDialect) -> str:
         )
     if names is not None:
         more = f" and {len(names) - MOST_NAMES:,} more" if len(names) > MOST_NAMES else ""
-        text += f" It knows {len(names):,} classes: {', '.join(map(said, names[:MOST_NAMES]))}{more}."
+        text += f" {KNOWS[model.about.kind].format(len(names))}: {', '.join(map(said, names[:MOST_NAMES]))}{more}."
     return text
 
 

@@ -8,6 +8,7 @@ from typing import Self
 
 from vitzoo.images.load import MODES
 from vitzoo.model import TimmDialect
+from vitzoo.spec import TaskKind
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,10 @@ def _random(model: TimmDialect) -> str:
 def _answer(model: TimmDialect, call: str, names: str) -> Iterator[str]:
     if task_of(model) != "image-classification":
         yield f"{'features' if model.spec.out_dim is None else 'embedding'} = {call}"
+    elif model.about.kind is TaskKind.MULTI_LABEL:
+        yield f"print({call}[0].sigmoid().tolist())  # the probability of each of {names}"
+    elif model.about.kind is TaskKind.REGRESSION:
+        yield f"print({call}[0].tolist())"
     elif model.labels is None:
         yield f"print({call}.argmax().item())"
     else:

@@ -18,7 +18,7 @@ from vitzoo.registry.reference import recipe_file
 from vitzoo.registry.shipped import data_dir
 from vitzoo.registry.strict_yaml import read_yaml
 from vitzoo.small_files import there
-from vitzoo.spec import Frozen, Size
+from vitzoo.spec import Frozen, Size, TaskKind
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Range = tuple[PositiveFloat, PositiveFloat]
@@ -44,6 +44,8 @@ class Loss(StrEnum):
     CROSS_ENTROPY = "cross_entropy"
     BCE = "bce"  # binary cross entropy: each class by itself
     FOCAL = "focal"  # cross entropy, less of it the surer the model is
+    MSE = "mse"
+    SMOOTH_L1 = "smooth_l1"
 
 
 class Recipe(Frozen):
@@ -51,6 +53,14 @@ class Recipe(Frozen):
 
     about: str = Field("", description="what the recipe is for, in a sentence")
     source: str | None = Field(None, description="where its numbers come from: a paper and its table, or a file")
+
+    # What is learnt.
+    task: TaskKind | None = Field(
+        None, description="what labels are; if not given one class, several labels or numbers, as the table has them"
+    )
+    grades: tuple[str, ...] | None = Field(
+        None, description="of task ordinal, the classes from the lowest on; in their natural order if not given"
+    )
 
     # What is trained, and from where.
     trainable: Trainable = Field("full", description="full, head, last-N (the last N blocks, norm and head) or lora")
@@ -116,9 +126,18 @@ class Recipe(Frozen):
     random_erasing: Annotated[float, Field(ge=0.0, le=1.0)] = Field(0.0, description="probability")
     mixup: NonNegativeFloat = Field(0.0, description="alpha; 0 is off")
     cutmix: NonNegativeFloat = Field(0.0, description="alpha; 0 is off. With mixup each batch takes one of the two")
-    loss: Loss = Field(Loss.CROSS_ENTROPY, description="bce: each class by itself; focal: less where it is sure")
+    loss: Loss | None = Field(
+        None,
+        description="bce: each class by itself; focal: less where it is sure. If not given cross_entropy, bce for "
+        "multi_label, mse for regression",
+    )
     label_smoothing: Fraction = Field(0.0, description="part of each target that is spread over all classes")
-    class_weights: ClassWeights = ClassWeights.NONE
+    class_weights: ClassWeights | Mapping[str, PositiveFloat] = Field(
+        ClassWeights.NONE, description="balanced, or what a picture of each class counts by its name, 1 for the others"
+    )
+    sampling: Literal["uniform", "balanced"] = Field(
+        "uniform", description="balanced: pictures are drawn so that each class comes as often, some of them many times"
+    )
     val_fraction: Fraction = Field(
         0.1, description="of each class, one picture at least, where the data has no validation pictures"
     )
@@ -141,6 +160,10 @@ class Recipe(Frozen):
             raise ValueError(
                 f"mixup and cutmix mix pairs of pictures: batch_size {self.batch_size} is odd; make it even"
             )
+        if self.sampling == "balanced" and self.class_weights is ClassWeights.BALANCED:
+            raise ValueError("sampling and class_weights would both make up for rare classes; let one be balanced")
+        if self.grades is not None and self.task is not TaskKind.ORDINAL:
+            raise ValueError("grades are for task 'ordinal'")
         if self.warmup_epochs >= self.epochs:
             raise ValueError(f"warmup_epochs {self.warmup_epochs:g} leaves nothing of {self.epochs} epochs; lower it")
         if self.min_lr > self.lr:

@@ -20,6 +20,7 @@ from vitzoo.spec.architecture import (
     ViTSpec,
 )
 from vitzoo.spec.base import Frozen, Shape, Size
+from vitzoo.spec.task import Task, TaskKind
 from vitzoo.spec.weights import (
     BundledSource,
     CropMode,
@@ -77,6 +78,8 @@ __all__ = [
     "Shape",
     "Size",
     "Source",
+    "Task",
+    "TaskKind",
     "UrlSource",
     "ViTSpec",
     "WeightsEntry",

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, FiniteFloat, SerializerFunctionWrapH
 
 from vitzoo.errors import public
 from vitzoo.spec.base import Frozen
+from vitzoo.spec.task import Task, TaskKind
 from vitzoo.spec.weights import Preprocessing, Resample
 
 LONGEST_LICENSE = 200  # characters of its name
@@ -116,13 +117,14 @@ class About(Frozen):
     training: Mapping[str, Any] | None = Field(
         default=None, description="how the weights were made: data, recipe, versions"
     )
+    task: Task | None = Field(default=None, description="what the head's numbers mean; one of the labels if not given")
     published: tuple[Result, ...] = Field(default=(), description="what was measured of these weights")
 
     @model_serializer(mode="wrap")
     def _stated(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without a `base_license` that there is not: versions before 0.3 do not know the field."""
+        """Without a `base_license` and a `task` that there are not: versions before 0.3 do not know these fields."""
         fields: dict[str, Any] = whole(self)
-        return fields if self.base_license is not None else {k: v for k, v in fields.items() if k != "base_license"}
+        return {k: v for k, v in fields.items() if v is not None or k not in ("base_license", "task")}
 
     def replace(self, **changes: Any) -> Self:
         """As of every record; and a licence that restricts use stays known as `base_license` when another is set.
@@ -137,6 +139,11 @@ class About(Frozen):
         return super().replace(**changes)
 
     @property
+    def kind(self) -> TaskKind:
+        """What the head's numbers mean."""
+        return TaskKind.CLASSES if self.task is None else self.task.kind
+
+    @property
     def past(self) -> str | None:
         """Where the weights came from, or what they were fine-tuned from, in a line."""
         if self.derived_from is not None:
@@ -145,7 +152,7 @@ class About(Frozen):
 
     def headless(self) -> Self:
         """What is still true once the weights have another head: it was neither trained nor measured."""
-        return self.replace(labels=None, training=None, published=())
+        return self.replace(labels=None, task=None, training=None, published=())
 
 
 NEW = About(resample=Resample.TIMM)

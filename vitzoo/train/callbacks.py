@@ -23,9 +23,11 @@ from vitzoo.data.saying import say
 from vitzoo.errors import TrainingError
 from vitzoo.files.atomic import replacing
 from vitzoo.registry.recipes import Recipe
+from vitzoo.train.goal import Goal
 
 MOST_OF_THE_START = 0.05
-COLUMNS = ("epoch", "step", "lr", "train_loss", "val_loss", "val_top1", "val_top5", "images_per_second", "seconds")
+BEFORE, AFTER = ("epoch", "step", "lr", "train_loss", "val_loss"), ("images_per_second", "seconds")
+"""The columns of metrics.csv around those that the goal watches."""
 
 
 class History(Callback):
@@ -34,8 +36,9 @@ class History(Callback):
     Lightning's CSVLogger starts its file anew when a run goes on.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, goal: Goal) -> None:
+        self.path, self.measure = path, goal.measure
+        self.columns = (*BEFORE, *goal.metrics(), *AFTER)
         self.rows: list[dict[str, float]] = []
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
@@ -48,7 +51,7 @@ class History(Callback):
         self._trained = perf_counter() - self._start
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        values = {name: value.item() for name, value in trainer.callback_metrics.items() if name in COLUMNS}
+        values = {name: value.item() for name, value in trainer.callback_metrics.items() if name in self.columns}
         lr = trainer.optimizers[0].param_groups[-1]["lr"]
         values |= {"epoch": trainer.current_epoch + 1, "step": trainer.global_step, "lr": lr}
         values |= {"images_per_second": self._seen / self._trained, "seconds": perf_counter() - self._start}
@@ -59,7 +62,7 @@ class History(Callback):
     @rank_zero_only
     def write(self) -> None:
         text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(text, self.columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows)
         with replacing(self.path) as partial:
@@ -73,7 +76,7 @@ class History(Callback):
         left = f"  {timedelta(seconds=round(rest * row['seconds']))} left" if rest else ""
         Tqdm.write(
             f"epoch {row['epoch']}/{epochs}  loss {row['train_loss']:.4f}  validation {row['val_loss']:.4f}, "
-            f"{row['val_top1']:.2%} right  {row['images_per_second']:.0f} pictures/s{left}",
+            f"{self.measure.text.format(row[self.measure.name])}  {row['images_per_second']:.0f} pictures/s{left}",
             file=sys.stderr,
         )
         sys.stderr.flush()
@@ -153,8 +156,8 @@ class Patience(EarlyStopping):
     A run that was killed after it had stopped stays stopped when it goes on.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
-        super().__init__("val_top1", mode="max", patience=recipe.early_stopping or 0)
+    def __init__(self, recipe: Recipe, goal: Goal) -> None:
+        super().__init__(goal.measure.name, mode=goal.measure.mode, patience=recipe.early_stopping or 0)
         self.keeps_best = recipe.keeps_best
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:

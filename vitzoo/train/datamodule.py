@@ -17,20 +17,25 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from vitzoo.data.columns import ANY, Columns
-from vitzoo.data.dataset import PictureDataset
+from vitzoo.data.dataset import Item, PictureDataset
+from vitzoo.data.natural import natural
 from vitzoo.data.parts import lacking, parts_of
 from vitzoo.data.pictures import Pictures
 from vitzoo.data.places import Skipped
 from vitzoo.data.readable import readable
 from vitzoo.data.saying import Remark, say, say_reading, taken_for
 from vitzoo.data.split import few, one_fold, stratified
+from vitzoo.data.truth import CLASSLESS, kind_of, names_of, with_truth
 from vitzoo.errors import DataError
 from vitzoo.images.ranges import Form
 from vitzoo.images.transform import Prepared, preprocess
 from vitzoo.registry.recipes import Recipe
+from vitzoo.spec import TaskKind
 from vitzoo.train.augment import training_transform
+from vitzoo.train.goal import Goal
 
 MOST_WORKERS = 8
+MOST_NAMES = 6
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
@@ -40,7 +45,18 @@ class EpochSampler(Sampler[tuple[int, int]]):
     process would see, step for step; `together` neighbours of the order, which may be mixed, go to the same process.
     """
 
-    def __init__(self, count: int, step: int, seed: int, rank: int = 0, world: int = 1, together: int = 1) -> None:
+    def __init__(
+        self,
+        count: int,
+        step: int,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
+        together: int = 1,
+        shares: Tensor | None = None,
+    ) -> None:
+        self.shares = shares
+        """How often each picture is drawn, (count,); each once if None."""
         self.count, self.seed, self.rank, self.world, self.together = count, seed, rank, world, together
         self.whole = count // step * step or count
         self.epoch = 0
@@ -48,10 +64,18 @@ class EpochSampler(Sampler[tuple[int, int]]):
         """Pictures of the next epoch that this process has seen already."""
 
     @classmethod
-    def of(cls, trainer: lightning.Trainer | None, count: int, recipe: Recipe, batch_size: int) -> "EpochSampler":
+    def of(
+        cls,
+        trainer: lightning.Trainer | None,
+        count: int,
+        recipe: Recipe,
+        batch_size: int,
+        shares: Tensor | None = None,
+    ) -> "EpochSampler":
         """For one of a Trainer's processes, at the Trainer's epoch and batch."""
         world, rank = (1, 0) if trainer is None else (trainer.world_size, trainer.global_rank)
-        sampler = cls(count, recipe.batch_size, recipe.seed, rank, world, 2 if recipe.mixup or recipe.cutmix else 1)
+        together = 2 if recipe.mixup or recipe.cutmix else 1
+        sampler = cls(count, recipe.batch_size, recipe.seed, rank, world, together, shares)
         # Lightning sets the epoch too, but only after the workers of a run that goes on have begun to load; and its
         # current_epoch is then still that of the checkpoint.
         if trainer is not None:
@@ -70,7 +94,11 @@ class EpochSampler(Sampler[tuple[int, int]]):
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         first, self.seen = self.seen, 0
-        order = torch.randperm(self.count, generator=torch.Generator().manual_seed(self.seed + self.epoch)).tolist()
+        generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        if self.shares is None:
+            order = torch.randperm(self.count, generator=generator).tolist()
+        else:
+            order = torch.multinomial(self.shares, self.whole, replacement=True, generator=generator).tolist()
         return ((self.epoch, i) for i in self._mine(order[: self.whole])[first:])
 
     def _mine(self, order: list[int]) -> list[int]:
@@ -111,8 +139,9 @@ class PictureData(lightning.LightningDataModule):
         self.path, self.recipe = str(path), recipe
         self.num_workers = min(suggested_max_num_workers(1), MOST_WORKERS) if num_workers is None else num_workers
         self.strict = strict
-        self._train, self._val, self._test, self._aside = parts_of(path, val, columns)
-        self.classes, self._fold = self._train.classes, fold
+        self._train, self._val, self._test, self._aside = parts_of(path, val, columns, recipe.task)
+        self.kind = recipe.task or kind_of(self._train)
+        self.classes, self._fold = self._names(), fold
         if fold is not None and self._val is not None:
             raise DataError(
                 f"{self._val.where}: folds validate on parts of the training pictures, and there are others; give "
@@ -124,16 +153,26 @@ class PictureData(lightning.LightningDataModule):
         self.batch_size = recipe.batch_size
         """Pictures of one forward pass on one device: a part of the recipe's, which is for a step on all devices."""
 
+    def _names(self) -> tuple[str, ...]:
+        """The outputs of the model: classes, grades from the lowest on, labels, or what numbers are called."""
+        names, grades = names_of(self._train, self.kind), self.recipe.grades
+        if self.kind is TaskKind.ORDINAL and grades is not None:
+            if sorted(grades) != sorted(names):
+                raise DataError(
+                    f"{self._train.where}: grades are {', '.join(grades)}, and the classes are {', '.join(names)}; "
+                    "name each class once"
+                )
+            return grades
+        return tuple(sorted(names, key=natural)) if self.kind is TaskKind.ORDINAL else names
+
     @property
     def counts(self) -> tuple[int, ...]:
-        """Training pictures of each class."""
-        return self.train_pictures.counts
+        """Training pictures of each class or label."""
+        return self.goal.counts
 
     def in_order(self, classes: tuple[str, ...]) -> None:
-        """Number the classes, which are the same, as `classes` has them."""
-        self.classes, self._train = classes, self._train.as_classes(classes)
-        self._val = None if self._val is None else self._val.as_classes(classes)
-        self._test = None if self._test is None else self._test.as_classes(classes)
+        """Number the classes or labels, which are the same, as `classes` has them."""
+        self.classes = classes
 
     def adapt_to(self, model: Prepared) -> "PictureData":
         """Find the pictures that this model can read, divide them, and prepare them: its size, its weights' colours.
@@ -154,6 +193,11 @@ class PictureData(lightning.LightningDataModule):
         self.train_pictures = few(train, recipe.max_per_class, recipe.seed)
         self.test_pictures = None if self._test is None else self._readable(self._test, form)
         self._say()
+        self.train_pictures = with_truth(self.train_pictures, self.kind, self.classes)
+        self.val_pictures = with_truth(self.val_pictures, self.kind, self.classes)
+        if self.test_pictures is not None:
+            self.test_pictures = with_truth(self.test_pictures, self.kind, self.classes)
+        self.goal = Goal.of(self.train_pictures, self.kind)
         transform = training_transform(model, recipe)
         self.train_dataset = PictureDataset(self.train_pictures, transform, form, recipe.seed)
         self.val_dataset = PictureDataset(self.val_pictures, preprocess(model), form)
@@ -163,14 +207,15 @@ class PictureData(lightning.LightningDataModule):
         """The name of the split that the result is evaluated on, and its pictures."""
         return ("val", self.val_pictures) if self.test_pictures is None else ("test", self.test_pictures)
 
-    def train_dataloader(self) -> DataLoader[tuple[Tensor, int]]:
-        sampler = EpochSampler.of(self.trainer, len(self.train_dataset), self.recipe, self.batch_size)
+    def train_dataloader(self) -> DataLoader[Item]:
+        shares = self.goal.shares(self.train_pictures, self.recipe)
+        sampler = EpochSampler.of(self.trainer, len(self.train_dataset), self.recipe, self.batch_size, shares)
         return self._loader(self.train_dataset, sampler)
 
-    def val_dataloader(self) -> DataLoader[tuple[Tensor, int]]:
+    def val_dataloader(self) -> DataLoader[Item]:
         return self._loader(self.val_dataset, None)
 
-    def _loader(self, dataset: PictureDataset, sampler: EpochSampler | None) -> DataLoader[tuple[Tensor, int]]:
+    def _loader(self, dataset: PictureDataset, sampler: EpochSampler | None) -> DataLoader[Item]:
         return DataLoader(
             dataset,
             self.batch_size,
@@ -189,10 +234,18 @@ class PictureData(lightning.LightningDataModule):
     @rank_zero_only
     def _say(self) -> None:
         """What the pictures were taken for, before the first step."""
-        say(taken_for(self.parts))
-        for part, pictures in self.parts.items():
-            if missing := lacking(pictures):
-                say(f"reading {pictures.where}: no {part} pictures of {', '.join(missing[:8])}")
+        if self.kind in CLASSLESS:
+            counted = ", ".join(f"{part} {len(pictures):,}" for part, pictures in self.parts.items())
+            what = "labels" if self.kind is TaskKind.MULTI_LABEL else "numbers"
+            names = ", ".join(self.classes[:MOST_NAMES]) + (", ..." if len(self.classes) > MOST_NAMES else "")
+            say(f"reading {self.path}: {len(self.classes)} {what} ({names}) {self._train.understood}: {counted}")
+        else:
+            say(taken_for(self.parts))
+            for part, pictures in self.parts.items():
+                if missing := lacking(pictures):
+                    say(f"reading {pictures.where}: no {part} pictures of {', '.join(missing[:8])}")
+        if self.kind is TaskKind.ORDINAL:
+            say(f"the grades, from the lowest: {', '.join(self.classes)}")
         say_reading(self.path, self.skipped, self.remarks)
 
     def _readable(self, pictures: Pictures, form: Form) -> Pictures:

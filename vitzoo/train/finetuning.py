@@ -17,8 +17,10 @@ from vitzoo.files.atomic import replacing
 from vitzoo.publish.dialect import ViT
 from vitzoo.registry.recipes import Recipe, load_recipe
 from vitzoo.registry.strict_yaml import read_yaml
+from vitzoo.spec import TaskKind
 from vitzoo.train.checkpoints import BEST, LAST, explained, part_of
 from vitzoo.train.datamodule import PictureData
+from vitzoo.train.ending import in_units, standardise, task_of
 from vitzoo.train.identity import changes, digests
 from vitzoo.train.lora import add_lora, merge, save_adapter
 from vitzoo.train.module import FineTuner, ShardedFineTuner, make_optimizer, seed_step
@@ -26,6 +28,13 @@ from vitzoo.train.network import Model, build, fitted, keeps_head, loaded, made,
 from vitzoo.train.probe import FeatureData, HeadTuner, cacheable
 from vitzoo.train.report import write_report
 from vitzoo.train.trainer import FSDP, Machines, batch_size, make_trainer, parts_of_a_step, quiet
+
+WORDS = {
+    TaskKind.CLASSES: "{} classes",
+    TaskKind.ORDINAL: "{} grades",
+    TaskKind.MULTI_LABEL: "{} labels",
+    TaskKind.REGRESSION: "{} number(s)",
+}
 
 
 def finetune(
@@ -91,21 +100,23 @@ def _train(
     """The run itself; see `finetune`."""
     seed_step(recipe.seed)
     vit = loaded(model, recipe)
-    kept = keeps_head(vit, recipe, pictures.classes)
+    kept = keeps_head(vit, recipe, pictures.classes, pictures.kind)
     if kept and vit.labels is not None:
         pictures.in_order(vit.labels)
-    vit = fitted(vit, recipe, pictures.classes)
+    vit = fitted(vit, recipe, pictures.classes, pictures.kind)
+    goal = pictures.adapt_to(vit).goal
+    if kept and goal.kind is TaskKind.REGRESSION:
+        standardise(vit, goal)
     start = origin(model, vit)
     adapted = add_lora(vit, recipe, str(start["model"])) if recipe.trainable == "lora" else None
-    pictures.adapt_to(vit)
     kind = ShardedFineTuner if machines.strategy == FSDP else HeadTuner if cacheable(recipe) else FineTuner
-    tuner = kind(vit, recipe, pictures.counts)
+    tuner = kind(vit, recipe, goal)
     make_optimizer(vit, recipe)  # Lightning makes it later, when the folder is there already
     with quiet():
         # The features of a whole step always fit.
         parts = 1 if kind is HeadTuner else parts_of_a_step(recipe, machines, tuner, pictures)
-        trainer = make_trainer(folder, recipe, machines, parts, checkpoint_steps)
-    size = batch_size(recipe, sum(pictures.counts), trainer.world_size, parts)
+        trainer = make_trainer(folder, recipe, machines, parts, goal, checkpoint_steps)
+    size = batch_size(recipe, goal.pictures, trainer.world_size, parts)
 
     tuner.facts = {"model": start["model"], "weights": start["sha256"], "classes": list(pictures.classes)}
     if trainer.is_global_zero:
@@ -120,22 +131,32 @@ def _train(
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()  # the first process goes on alone and waits for nobody
         if trainer.is_global_zero:
-            trained = build(model, recipe, pictures.classes) if kind is ShardedFineTuner else vit
-            trained = _best(trained, adapted, folder, recipe)
+            vit = build(model, recipe, pictures.classes, goal.kind) if kind is ShardedFineTuner else vit
+            trained = _ended(_best(vit, adapted, folder, recipe), pictures)
             trained.about = made(trained, recipe, start, pictures.path)
             save(trained.cpu().eval(), folder / "model.safetensors")
             write_report(folder, trained.to(trainer.strategy.root_device), pictures)
 
 
+def _ended(vit: ViT, pictures: PictureData) -> ViT:
+    """The trained network, whose head says what its numbers mean."""
+    if pictures.kind is TaskKind.REGRESSION:
+        in_units(vit, pictures.goal)
+    vit.about = vit.about.replace(task=task_of(vit, pictures.goal, pictures.val_pictures, pictures.num_workers))
+    return vit
+
+
 def _say_head(vit: ViT, kept: bool, pictures: PictureData) -> None:
     """What the run starts from; the accuracy of a classifier that is kept."""
+    what = WORDS[pictures.kind].format(len(pictures.classes))
     if not kept:
-        return say(f"the classifier is new, for {len(pictures.classes)} classes")
+        return say(f"the classifier is new, for {what}")
+    if pictures.kind is not TaskKind.CLASSES:
+        return say(f"the classifier of the weights is kept, since the data has its {what}")
     found = evaluate(vit, pictures.val_pictures, split="val", num_workers=pictures.num_workers)
     say(
-        f"the classifier of the weights is kept, since the data has its {len(pictures.classes)} classes: before "
-        f"training {found.metrics['top1']:.2%} of {len(found.targets):,} val pictures are right (keep_head=false "
-        "starts a new one)"
+        f"the classifier of the weights is kept, since the data has its {what}: before training "
+        f"{found.metrics['top1']:.2%} of {len(found.targets):,} val pictures are right (keep_head=false: a new one)"
     )
     return None
 

@@ -32,7 +32,8 @@ def digests(pictures: Pictures) -> dict[str, str]:
     found: dict[str, Any] = {}
     with reading_errors(pictures.where), ThreadPoolExecutor(READERS) as pool:
         read = list(tracked(_Results(pool, content, pictures.numbers.tolist()), "reading pictures"))
-    for target, digest in zip(pictures.targets.tolist(), read, strict=True):
+    rows = pictures.targets.tolist() if pictures.targets.ndim == 1 else [NO_CLASS] * len(read)
+    for target, digest in zip(rows, read, strict=True):
         name = "" if target == NO_CLASS else pictures.classes[target]
         found.setdefault(name, hashlib.sha256()).update(digest)
     return {**{name: digest.hexdigest() for name, digest in found.items()}, ORDER: order.hexdigest()}

@@ -11,62 +11,61 @@ import torch
 import torch.nn.functional as F
 from timm.data import Mixup
 from timm.optim import create_optimizer_v2, list_optimizers
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
-from torchmetrics.classification import MulticlassAccuracy
 
 from vitzoo.errors import TrainingError
 from vitzoo.publish.dialect import ViT
-from vitzoo.registry.recipes import ClassWeights, Recipe
+from vitzoo.registry.recipes import Recipe
+from vitzoo.spec import TaskKind
+from vitzoo.train.goal import Goal
 from vitzoo.train.groups import param_groups
-from vitzoo.train.loss import ClassLoss, balanced
 from vitzoo.train.schedule import lr_factor
 
-Batch = tuple[Tensor, Tensor]
+Batch = Sequence[Tensor]
+"""Pictures, what is known of each, and what each counts where that differs."""
 
 LOOK_EVERY = 50
 """Batches after which the losses are looked at: to look at each would make the GPU wait for the CPU."""
 
 
 class FineTuner(lightning.LightningModule):
-    """A classifier under a recipe; `class_counts` are the training pictures of each class.
+    """A network under a recipe, for a goal.
 
     All that a training step draws (mixup, dropped paths and patches) follows from (seed, epoch, batch, process) alone,
     so a run that goes on draws what an unbroken one would have drawn.
     """
 
-    def __init__(self, model: ViT, recipe: Recipe, class_counts: Sequence[int]) -> None:
+    def __init__(self, model: ViT, recipe: Recipe, goal: Goal) -> None:
         super().__init__()
-        self.model, self.recipe = model, recipe
+        self.model, self.recipe, self.goal = model, recipe, goal
         self.parts = 1
         """Batches of an optimiser step."""
         self.facts: dict[str, Any] = {}
         """What a run that goes on has to share with the one before, besides the recipe; kept in the checkpoint."""
-        classes, self.pictures = len(class_counts), sum(class_counts)
-        self.mix = (
-            Mixup(recipe.mixup, recipe.cutmix, label_smoothing=0.0, num_classes=classes)  # the loss smooths
+        self.pictures = goal.pictures
+        self.mix = (  # of rows, one number for each class; the loss smooths
+            Mixup(recipe.mixup, recipe.cutmix, label_smoothing=0.0, num_classes=len(goal.names), multi_label=True)
             if recipe.mixup or recipe.cutmix
             else None
         )
-        weights = balanced(class_counts) if recipe.class_weights is ClassWeights.BALANCED else None
-        self.class_loss = ClassLoss(recipe.loss, recipe.label_smoothing, weights)
+        self.objective = goal.loss(recipe)
         # Summed here, since Lightning forgets its own means when a run goes on in the middle of an epoch. No buffer: an
         # average of the weights would average it too.
         self.loss_sum = torch.zeros(())
         self.batches = 0
-        self.top1 = MulticlassAccuracy(classes, average="micro")
-        self.top5 = MulticlassAccuracy(classes, average="micro", top_k=min(5, classes))
+        self.metrics = nn.ModuleDict(goal.metrics())
 
     def forward(self, x: Tensor) -> Tensor:
         return self.model(x)  # type: ignore[no-any-return]
 
-    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Averaged over pictures; targets are classes or, after mixup, the parts of two of them.
+    def loss(self, outputs: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Averaged over pictures; targets are the truth or, after mixup, the parts of two of them.
 
         The mean is over pictures and not over weights: it is then the same however a batch is shared and divided.
         """
-        each: Tensor = self.class_loss(logits, targets)
-        return each.mean()
+        each: Tensor = self.objective(outputs, targets)
+        return (each if weights is None else each * weights).mean()
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         recipe = self.recipe
@@ -81,12 +80,16 @@ class FineTuner(lightning.LightningModule):
         seed_step(self.recipe.seed, self.current_epoch, batch_idx, self.global_rank)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        x, targets = batch
+        x, targets, *rest = batch
+        weights = rest[0] if rest else None
         if self.mix is not None:
             # One draw a step, of neighbours: the same in all parts of a step, on all devices.
             np.random.seed(_state(self.recipe.seed, self.current_epoch, batch_idx // self.parts)[1])
-            x, targets = mixed(self.mix, x, targets)
-        loss = self.loss(self(x), targets)
+            rows = F.one_hot(targets, len(self.goal.names)) if self.goal.is_of_classes else targets
+            if weights is not None:  # each part of a mixed picture counts as much as the picture that it is of
+                rows, weights = rows * weights[:, None], None
+            x, targets = mixed(self.mix, x, rows)
+        loss = self.loss(self(x), targets, weights)
         self.loss_sum = self.loss_sum.to(loss.device) + loss.detach()
         self.batches += 1
         return loss
@@ -114,12 +117,14 @@ class FineTuner(lightning.LightningModule):
         return mean
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        x, targets = batch
-        logits = self(x).float()
-        self.log("val_loss", F.cross_entropy(logits, targets), batch_size=len(x), sync_dist=True)
-        for name, metric in (("val_top1", self.top1), ("val_top5", self.top5)):
-            metric(logits, targets)
-            self.log(name, metric, on_epoch=True, prog_bar=name == "val_top1", batch_size=len(x))
+        x, targets, *_ = batch
+        outputs = self(x).float()
+        self.log("val_loss", self.goal.val_loss(outputs, targets), batch_size=len(x), sync_dist=True)
+        answers = self.goal.answers(outputs)
+        truth = targets.int() if self.goal.kind is TaskKind.MULTI_LABEL else targets
+        for name, metric in self.metrics.items():
+            metric(answers, truth)
+            self.log(name, metric, on_epoch=True, prog_bar=name == self.goal.measure.name, batch_size=len(x))  # type: ignore[arg-type]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.mean_loss()  # what is not finite is not saved

@@ -13,16 +13,18 @@ from vitzoo.publish.dialect import ViT, create
 from vitzoo.registry.recipes import Recipe
 from vitzoo.registry.reference import Name, parse
 from vitzoo.sources.cache import sha256_of
-from vitzoo.spec import About, Origin, Pool, RelPos
+from vitzoo.spec import About, Origin, Pool, RelPos, TaskKind
 from vitzoo.train.groups import freeze
 from vitzoo.version import __version__
 
 Model = str | Path | ViT
+UNORDERED = (TaskKind.CLASSES, TaskKind.MULTI_LABEL)
+"""Tasks whose outputs may be in any order."""
 
 
-def build(model: Model, recipe: Recipe, classes: tuple[str, ...]) -> ViT:
+def build(model: Model, recipe: Recipe, classes: tuple[str, ...], kind: TaskKind = TaskKind.CLASSES) -> ViT:
     """The network that a run trains: `loaded` and `fitted`."""
-    return fitted(loaded(model, recipe), recipe, classes)
+    return fitted(loaded(model, recipe), recipe, classes, kind)
 
 
 def loaded(model: Model, recipe: Recipe) -> ViT:
@@ -49,7 +51,7 @@ def loaded(model: Model, recipe: Recipe) -> ViT:
     return vit
 
 
-def fitted(vit: ViT, recipe: Recipe, classes: tuple[str, ...]) -> ViT:
+def fitted(vit: ViT, recipe: Recipe, classes: tuple[str, ...], kind: TaskKind = TaskKind.CLASSES) -> ViT:
     """The same network with a classifier for `classes` and what the recipe trains of it; not yet with LoRA.
 
     The classifier starts at zero (ViT, section 3.2) unless it is kept, in its own order.
@@ -58,7 +60,7 @@ def fitted(vit: ViT, recipe: Recipe, classes: tuple[str, ...]) -> ViT:
         TrainingError: a classifier that is to be kept has other classes, or what the recipe asks for and the
             architecture cannot do.
     """
-    if not keeps_head(vit, recipe, classes):
+    if not keeps_head(vit, recipe, classes, kind):
         vit.reset_classifier(len(classes))
         vit.labels = classes
     if recipe.patch_drop_rate:
@@ -72,13 +74,14 @@ def fitted(vit: ViT, recipe: Recipe, classes: tuple[str, ...]) -> ViT:
     return vit.train()
 
 
-def keeps_head(vit: ViT, recipe: Recipe, classes: tuple[str, ...]) -> bool:
+def keeps_head(vit: ViT, recipe: Recipe, classes: tuple[str, ...], kind: TaskKind) -> bool:
     """Whether the run goes on with the classifier of the weights.
 
     Raises:
         TrainingError: it has to, and has other classes than the data.
     """
     same = recipe.pretrained and vit.num_classes > 0 and sorted(vit.labels or ()) == sorted(classes)
+    same = same and vit.about.kind is kind and (vit.labels == classes or kind in UNORDERED)
     if recipe.keep_head and not same:
         raise TrainingError(
             f"keep_head needs the classes of {vit.origin or 'the model'} in the data: expected {_short(vit.labels)}, "

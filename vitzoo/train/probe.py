@@ -47,22 +47,21 @@ def cacheable(recipe: Recipe) -> bool:
     return recipe.trainable == "head" and not (augments(recipe) or recipe.drop_path_rate or recipe.patch_drop_rate)
 
 
-class FeatureDataset(Dataset[tuple[Tensor, int]]):
+class FeatureDataset(Dataset[tuple[Tensor, ...]]):
     """Features by number or (epoch, number), whole batches at once."""
 
-    def __init__(self, found: Features) -> None:
-        self.found = found
+    def __init__(self, found: Features, weights: Tensor | None = None) -> None:
+        self.found = found if weights is None else (*found, weights)
 
     def __len__(self) -> int:
-        return len(self.found.targets)
+        return len(self.found[0])
 
-    def __getitems__(self, keys: Sequence[int | tuple[int, int]]) -> Features:
+    def __getitems__(self, keys: Sequence[int | tuple[int, int]]) -> tuple[Tensor, ...]:
         chosen = torch.tensor([key[1] if isinstance(key, tuple) else key for key in keys])
-        return Features(*(values[chosen] for values in self.found))
+        return tuple(values[chosen] for values in self.found)
 
-    def __getitem__(self, key: int | tuple[int, int]) -> tuple[Tensor, int]:
-        x, target = self.__getitems__([key])
-        return x[0], int(target)
+    def __getitem__(self, key: int | tuple[int, int]) -> tuple[Tensor, ...]:
+        return tuple(values[0] for values in self.__getitems__([key]))
 
 
 class FeatureData(lightning.LightningDataModule):
@@ -71,15 +70,18 @@ class FeatureData(lightning.LightningDataModule):
     def __init__(self, data: PictureData, vit: ViT, batch_size: int = 64) -> None:
         super().__init__()
         self.recipe, self.batch_size = data.recipe, data.recipe.batch_size
+        weights = data.train_pictures.weights
+        self.weights = None if weights is None else torch.from_numpy(weights).float()
+        self.shares = data.goal.shares(data.train_pictures, data.recipe)
         self.train_features = features(vit, data.train_pictures, batch_size, data.num_workers)
         self.val_features = features(vit, data.val_pictures, batch_size, data.num_workers)
 
-    def train_dataloader(self) -> DataLoader[tuple[Tensor, int]]:
-        dataset = FeatureDataset(self.train_features)
-        sampler = EpochSampler.of(self.trainer, len(dataset), self.recipe, self.batch_size)
+    def train_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
+        dataset = FeatureDataset(self.train_features, self.weights)
+        sampler = EpochSampler.of(self.trainer, len(dataset), self.recipe, self.batch_size, self.shares)
         return DataLoader(dataset, self.batch_size, sampler=sampler, collate_fn=_as_it_is)
 
-    def val_dataloader(self) -> DataLoader[tuple[Tensor, int]]:
+    def val_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
         return DataLoader(FeatureDataset(self.val_features), self.batch_size, collate_fn=_as_it_is)
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from vitzoo.errors import LicenseError
 from vitzoo.evaluation import plots
 from vitzoo.evaluation.classes import ClassEvaluation
 from vitzoo.evaluation.measure import evaluate
+from vitzoo.evaluation.result import Evaluation
 from vitzoo.files.atomic import replacing
 from vitzoo.images.ranges import Form
 from vitzoo.markdown import code, page, said, table
@@ -19,7 +21,7 @@ from vitzoo.train.datamodule import PictureData
 MOST_ROWS = 20
 
 
-def write_report(output: Path, vit: ViT, data: PictureData) -> ClassEvaluation:
+def write_report(output: Path, vit: ViT, data: PictureData) -> Evaluation:
     """Evaluate the model of a run; write report.md, its pictures, results.json and README.md into the run's folder.
 
     The folder holds `metrics.csv` and `model.safetensors` already; the model is evaluated where it is, on the test
@@ -27,29 +29,21 @@ def write_report(output: Path, vit: ViT, data: PictureData) -> ClassEvaluation:
     """
     split, pictures = data.final()
     found = evaluate(vit, pictures, split=split, num_workers=data.num_workers)
-    assert isinstance(found, ClassEvaluation)  # which a run trains
-    history = read_history(output / "metrics.csv")
-    plots.curves(history, output / "curves.png")
-    plots.confusion(found, output / "confusion.png")
-    wrong = bool(found.mistakes(1))
-    if wrong:
-        plots.mistakes(found, output / "mistakes.png", Form.of(vit))
+    history, measure = read_history(output / "metrics.csv"), data.goal.measure
+    plots.curves(history, output / "curves.png", measure.name, measure.title)
     try:
         write_card(vit, output, results=found.to_dict())
         card = "[README.md](README.md) is the model card."
     except LicenseError as error:
         card = f"There is no model card: {error}."
+    parts = _of_classes(found, vit, output, data) if isinstance(found, ClassEvaluation) else _of_others(found)
     text = page(
         [f"# {said(output.resolve().name)}"],
         [_summary(found, vit, len(history), data)],
         ["## Result"],
         [*table(("", "value"), _numbers(found), numbers=("value",))],
-        ["![loss and accuracy over the epochs](curves.png)"],
-        ["## Classes"],
-        [*_classes(found, data)],
-        ["![which class was taken for which](confusion.png)"],
-        [*_confusions(found)],
-        *([["## Mistakes"], ["![the mistakes the model was surest of](mistakes.png)"]] if wrong else []),
+        [f"![loss and {measure.title} over the epochs](curves.png)"],
+        *parts,
         ["## Pictures"],
         [*_pictures(data)],
         ["## Use"],
@@ -63,29 +57,65 @@ def write_report(output: Path, vit: ViT, data: PictureData) -> ClassEvaluation:
     return found
 
 
+def _of_classes(found: ClassEvaluation, vit: ViT, output: Path, data: PictureData) -> list[list[str]]:
+    """The classes one by one, what they are taken for, and mistakes."""
+    plots.confusion(found, output / "confusion.png")
+    parts = [
+        ["## Classes"],
+        [*_classes(found, data)],
+        ["![which class was taken for which](confusion.png)"],
+        [*_confusions(found)],
+    ]
+    if found.mistakes(1):
+        plots.mistakes(found, output / "mistakes.png", Form.of(vit))
+        parts += [["## Mistakes"], ["![the mistakes the model was surest of](mistakes.png)"]]
+    return parts
+
+
+def _of_others(found: Evaluation) -> list[list[str]]:
+    """The labels or numbers one by one."""
+    names = list(found.rows[0].metrics)
+    rows = [
+        (said(row.name), f"{row.pictures:,}", *(f"{row.metrics[name]:.4g}" for name in names)) for row in found.rows
+    ]
+    head = (found.KIND, "pictures", *(name.replace("_", " ") for name in names))
+    return [[f"## {found.KIND.capitalize()}"], [*table(head, rows, numbers=head[1:])]]
+
+
 def read_history(path: Path) -> list[dict[str, float]]:
     """The rows of metrics.csv, one an epoch."""
     with path.open(encoding="utf-8", newline="") as file:
         return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
 
 
-def _summary(found: ClassEvaluation, vit: ViT, epochs: int, data: PictureData) -> str:
+def _summary(found: Evaluation, vit: ViT, epochs: int, data: PictureData) -> str:
     before = vit.about.derived_from or vit.about.origin
     known = before.public() if before is not None else None
     came = (known.name or known.place or known.note) if known is not None else "weights of your own"
     start = f"{'Fine-tuned from ' if vit.about.derived_from is not None else ''}{came}"
     part = "test" if found.split == "test" else "validation"
+    first, called = next(iter(found.HEADLINE.items()))
+    result = (
+        f"{found.metrics[first]:.2%} are recognised"
+        if isinstance(found, ClassEvaluation)
+        else f"the {called} is {found.metrics.get(first, math.nan):.4g}"
+    )
+    what = found.KIND if len(data.classes) > 1 else found.KIND.removesuffix("s")
     return (
-        f"{said(start)}, on {sum(data.counts):,} pictures of {len(data.classes)} classes for "
-        f"{epochs} epochs. Of {len(found.targets):,} {part} pictures {found.top1:.2%} are recognised."
+        f"{said(start)}, on {data.goal.pictures:,} pictures of {len(data.classes)} {what} for "
+        f"{epochs} epochs. Of {len(found.targets):,} {part} pictures {result}."
     )
 
 
-def _numbers(found: ClassEvaluation) -> Iterator[tuple[str, str]]:
-    yield "top-1 accuracy", f"{found.top1:.2%}"
-    if found.top5 is not None:
-        yield "top-5 accuracy", f"{found.top5:.2%}"
-    yield "expected calibration error", f"{found.calibration_error:.2%}"
+def _numbers(found: Evaluation) -> Iterator[tuple[str, str]]:
+    if isinstance(found, ClassEvaluation):
+        yield "top-1 accuracy", f"{found.top1:.2%}"
+        if found.top5 is not None:
+            yield "top-5 accuracy", f"{found.top5:.2%}"
+        yield "expected calibration error", f"{found.calibration_error:.2%}"
+    else:
+        values = [(called, found.metrics.get(name)) for name, called in found.HEADLINE.items()]
+        yield from ((called, f"{value:.4g}") for called, value in values if value is not None)
     yield "pictures", f"{len(found.targets):,}"
     yield "split", found.split
     yield "pictures a second", f"{found.pictures_per_second:,.0f}"

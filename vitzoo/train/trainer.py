@@ -21,6 +21,7 @@ from vitzoo.errors import TrainingError
 from vitzoo.registry.recipes import Recipe
 from vitzoo.train.callbacks import Average, Bar, History, MiddleCheckpoint, Patience, Terminated
 from vitzoo.train.checkpoints import BEST, LAST, WholeFileIO
+from vitzoo.train.goal import Goal
 
 FSDP = "fsdp"
 
@@ -49,6 +50,7 @@ def quiet() -> Iterator[None]:
                 "logging interval",
                 "exists and is not empty",
                 "dataloader is not resumable",
+                "No positive samples",  # a label that no validation picture has is not in the mean
                 "AMP with fp16 is not supported on CPU",  # refused below
             ):
                 warnings.filterwarnings("ignore", f".*{text}")
@@ -58,7 +60,7 @@ def quiet() -> Iterator[None]:
 
 
 def make_trainer(
-    folder: Path, recipe: Recipe, machines: Machines, parts: int, checkpoint_steps: int | None = None
+    folder: Path, recipe: Recipe, machines: Machines, parts: int, goal: Goal, checkpoint_steps: int | None = None
 ) -> lightning.Trainer:
     """A Trainer that logs and saves into `folder`; an optimiser step takes `parts` batches.
 
@@ -87,7 +89,7 @@ def make_trainer(
             accumulate_grad_batches=parts,
             gradient_clip_val=recipe.clip_norm,
             deterministic=recipe.deterministic,
-            callbacks=_callbacks(folder, recipe, checkpoint_steps),
+            callbacks=_callbacks(folder, recipe, goal, checkpoint_steps),
             logger=TensorBoardLogger(folder, name="tensorboard", version=""),
             plugins=[WholeFileIO()],
             default_root_dir=folder,
@@ -103,20 +105,21 @@ def make_trainer(
     return trainer
 
 
-def _callbacks(folder: Path, recipe: Recipe, checkpoint_steps: int | None) -> list[Callback]:
-    found: list[Callback] = [History(folder / "metrics.csv"), Terminated()]
+def _callbacks(folder: Path, recipe: Recipe, goal: Goal, checkpoint_steps: int | None) -> list[Callback]:
+    found: list[Callback] = [History(folder / "metrics.csv", goal), Terminated()]
     if sys.stderr.isatty():
         found.append(Bar())
     if recipe.ema_decay is not None:
         found.append(Average(recipe.ema_decay, recipe.ema_warmup))
     if recipe.early_stopping is not None:
-        found.append(Patience(recipe))
+        found.append(Patience(recipe, goal))
     saving: dict[str, Any] = {"dirpath": (folder / LAST).parent, "save_on_train_epoch_end": True}
     saving["enable_version_counter"] = False
     if checkpoint_steps is not None:
         found.append(MiddleCheckpoint(folder / LAST, checkpoint_steps))
     if recipe.keeps_best:
-        found.append(ModelCheckpoint(filename=Path(BEST).stem, monitor="val_top1", mode="max", **saving))
+        measure = goal.measure
+        found.append(ModelCheckpoint(filename=Path(BEST).stem, monitor=measure.name, mode=measure.mode, **saving))
     # The last of all, so that it holds the state of the others after this epoch.
     return [*found, ModelCheckpoint(filename=Path(LAST).stem, **saving)]
 

@@ -315,3 +315,14 @@ def test_tensors_are_aligned(tmp_path: Path, eager: bool) -> None:
             tmp_path / f"{name}.pth", b"\x80\x02}(" + text(name) + tensor("0", 2, (2,)) + b"u.", {"0": bytes(8)}
         )
         assert open_tensors(path, eager=eager).read(name).data_ptr() % 4 == 0
+
+
+def test_sizes_and_places_that_are_none(tmp_path: Path) -> None:
+    path, begin = tmp_path / "x.pth", b"\x80\x02}(" + text("a")
+    refused(archive(path, begin + tensor("0", -1, (1,)) + b"u.", {"0": bytes(4)}), "it declares a tensor of no size")
+    refused(archive(path, begin + tensor("0", 1, (1,) * 1000) + b"u.", {"0": bytes(4)}), "a tensor of impossible sizes")
+    out = io.BytesIO()
+    for part in (0x1950A86A20F9469CFC6C, 1001):
+        pickle.dump(part, out, 2)
+    path.write_bytes(out.getvalue() + b"\x80\x02" + tensor("0", 1, (1,)) + b".")  # where torch describes itself
+    refused(path, "it has a tensor where none belongs")

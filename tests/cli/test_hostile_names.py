@@ -13,6 +13,8 @@ from safetensors.torch import load_file, save_file
 
 import vitzoo
 from vitzoo import ViT
+from vitzoo.cli.options import prepared
+from vitzoo.cli.tables import columns
 from vitzoo.evaluation.classes import ClassResult, Confusion
 from vitzoo.markdown import code, page, said, table
 from vitzoo.spec import Origin
@@ -113,3 +115,14 @@ def test_the_report_of_a_run() -> None:
     text = page([*report._classes(found, data), *report._confusions(found), *report._pictures(data)])
     assert not RAW.findall(text)
     assert not re.search(r"(?<!\\)<img|(?<!\\)\[here", text)
+
+
+def test_tables_and_streams(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever a command prints goes through these."""
+    rows = columns([(EVIL, "1"), (LINE, "2")]).splitlines()
+    assert len(rows) == 2
+    assert not RAW.findall("".join(rows))
+    prepared(SimpleNamespace(callback=lambda: print(EVIL), get_params=None)).callback()
+    shown = capsys.readouterr().out
+    assert "vitzoo: all is well" in shown
+    assert not RAW.findall(shown)

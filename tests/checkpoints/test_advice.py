@@ -94,6 +94,11 @@ def create(*given: Any, **options: Any) -> ViT:
 
 CASES = [
     remedy(
+        "origin of this native file is ",
+        lambda p: vitzoo.create(rewritten(p, lambda found: found.update(origin=3))),
+        lambda p: vitzoo.create(own(p)),
+    ),
+    remedy(
         "; create it with these fields, then save it",
         lambda p: vitzoo.convert(own(p), p / "out", "timm", num_classes=3),
         lambda p: vitzoo.save(create(p / "own.safetensors", num_classes=3), p / "out", "timm"),

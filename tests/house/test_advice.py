@@ -12,6 +12,8 @@ WITHOUT: dict[Mark, str] = {
     Mark("; check its permissions"): "what the operating system refuses, in its words; a test would need another user",
     Mark(" cannot be read: ", "files/read.py"): "what the operating system refuses, in its words",
     Mark(" cannot be read: ", "registry/strict_yaml.py"): "what the reader of YAML says, with the line",
+    Mark(" cannot be read: ", "registry/digests.py"): "what the operating system refuses, in its words",
+    Mark(" has a tensor whose name has "): "a file that was made to do harm; no program writes such names",
     Mark("; nothing was written"): OURS,
     Mark(" does not have the axes of '"): OURS,
     Mark("' names twice: "): OURS,

@@ -1,5 +1,6 @@
 """What errors of names, registries, licences and recipes say to do is done: the same works after it."""
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -14,10 +15,12 @@ from vitzoo import registry
 from vitzoo.errors import LicenseError, RegistryError
 from vitzoo.registry import index
 from vitzoo.registry.describe import info
+from vitzoo.registry.digests import read_digests, with_digest
 from vitzoo.registry.label_sets import class_names, known_set
 from vitzoo.registry.licenses import check_license, license_to_publish
 from vitzoo.registry.recipes import load_recipe
 from vitzoo.registry.reference import at, named, parse
+from vitzoo.registry.shipped import DIGESTS
 from vitzoo.spec import About, Origin
 
 WEIGHTS = {
@@ -71,11 +74,40 @@ def fields(**given: Any) -> Any:
     return load_recipe("adamw_layer_decay", **given)
 
 
+def stated(folder: Path, sha256: str) -> Path:
+    """A registry's folder with the digest of one file."""
+    said = {"hf://org/own/model.safetensors": {"sha256": sha256, "stated": "by its owner"}}
+    (folder / DIGESTS).write_text(json.dumps({"format": 1, "files": said}))
+    return folder
+
+
 def typed(right: str) -> Step:
     return lambda p: parse(right)
 
 
 CASES = [
+    remedy(
+        "; mend the file, or take it away",
+        lambda p: read_digests(stated(p, "x")),
+        lambda p: read_digests(stated(p, "0" * 64)),
+        file="registry/digests.py",
+    ),
+    remedy(
+        "; mend one of the two",
+        lambda p: with_digest({"repo": "org/own", "sha256": "1" * 64}, read_digests(stated(p, "0" * 64)), "own"),
+        lambda p: with_digest({"repo": "org/own", "sha256": "0" * 64}, read_digests(stated(p, "0" * 64)), "own"),
+        file="registry/digests.py",
+    ),
+    remedy(
+        "; let one be balanced",
+        lambda p: fields(sampling="balanced", class_weights="balanced"),
+        lambda p: fields(sampling="balanced"),
+    ),
+    remedy(
+        "; set that task, or leave grades out",
+        lambda p: fields(grades=["low", "high"]),
+        lambda p: (fields(grades=["low", "high"], task="ordinal"), fields()),
+    ),
     remedy(
         ": there is no model '",
         lambda p: weights(p, "acme_two.one"),

@@ -89,7 +89,7 @@ def test_what_contradicts_the_registry(b: Bench, run: Callable[..., Any]) -> Non
 def test_a_file_of_digests_that_is_none(b: Bench, text: str) -> None:
     folder = own(b)
     (folder / "digests.json").write_text(text)
-    with pytest.raises(RegistryError, match=r"digests\.json: .*; mend it"):
+    with pytest.raises(RegistryError, match=r"digests\.json: .*; mend the file"):
         registry.add_registry(folder)
 
 

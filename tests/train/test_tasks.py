@@ -169,6 +169,7 @@ def test_what_pictures_count(start: Path, table: Path, tmp_path: Path) -> None:
         (("grade",), {"loss": "mse"}, "loss 'mse' is not for task 'classes'; give cross_entropy or bce or focal"),
         (("value",), {"mixup": 0.2, "class_weights": "balanced"}, "class_weights and mixup or cutmix: not for task"),
         (("red", "green"), {"sampling": "balanced"}, "sampling: not for task 'multi_label'"),
+        (("red", "green"), {"mixup": 0.2, "weight_column": "counts"}, "mixup or cutmix with a weight for each picture"),
         (("grade",), {"class_weights": {"lo": 2.0}}, "class_weights names lo, and the classes are high, low, mid"),
     ],
 )

@@ -163,7 +163,7 @@ class Recipe(Frozen):
         if self.sampling == "balanced" and self.class_weights is ClassWeights.BALANCED:
             raise ValueError("sampling and class_weights would both make up for rare classes; let one be balanced")
         if self.grades is not None and self.task is not TaskKind.ORDINAL:
-            raise ValueError("grades are for task 'ordinal'")
+            raise ValueError("grades are for task 'ordinal'; set that task, or leave grades out")
         if self.warmup_epochs >= self.epochs:
             raise ValueError(f"warmup_epochs {self.warmup_epochs:g} leaves nothing of {self.epochs} epochs; lower it")
         if self.min_lr > self.lr:

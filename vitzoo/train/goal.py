@@ -57,6 +57,8 @@ class Goal:
     middle: tuple[float, ...] = ()
     """Of each number, over the training pictures."""
     spread: tuple[float, ...] = ()
+    weighted: bool = False
+    """Whether training pictures have weights of their own."""
 
     @classmethod
     def of(cls, pictures: Pictures, kind: TaskKind) -> Self:
@@ -65,9 +67,11 @@ class Goal:
             spread = np.where((found := pictures.targets.std(0)) > 0, found, 1.0)
             middle = pictures.targets.mean(0)
             counts = (len(pictures),) * len(pictures.classes)
-            return cls(kind, pictures.classes, counts, len(pictures), tuple(middle.tolist()), tuple(spread.tolist()))
+            numbers = (tuple(middle.tolist()), tuple(spread.tolist()))
+            return cls(kind, pictures.classes, counts, len(pictures), *numbers)
         counted = pictures.targets.sum(0).astype(int) if kind is TaskKind.MULTI_LABEL else np.array(pictures.counts)
-        return cls(kind, pictures.classes, tuple(counted.tolist()), len(pictures))
+        weighted = pictures.weights is not None
+        return cls(kind, pictures.classes, tuple(counted.tolist()), len(pictures), weighted=weighted)
 
     @classmethod
     def of_counts(cls, counts: Sequence[int]) -> Self:
@@ -108,6 +112,9 @@ class Goal:
         given = {
             "class_weights": numbers and recipe.class_weights != ClassWeights.NONE,
             "mixup or cutmix": numbers and bool(recipe.mixup or recipe.cutmix),
+            "mixup or cutmix with a weight for each picture": (
+                self.kind is TaskKind.MULTI_LABEL and self.weighted and bool(recipe.mixup or recipe.cutmix)
+            ),
             "sampling": not self.is_of_classes and recipe.sampling != "uniform",
         }
         if wrong := [name for name, is_given in given.items() if is_given]:

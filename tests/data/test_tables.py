@@ -212,6 +212,31 @@ def test_splits_and_weights_that_are_none(tmp_path: Path) -> None:
         open_splits(path, Columns(weight_column="weight"))
 
 
+@pytest.mark.parametrize("odd", ["", "holdout"])
+def test_a_column_that_says_splits_but_for_some_rows(tmp_path: Path, odd: str) -> None:
+    path = write(tmp_path / "t.csv", rows(tmp_path, part=lambda i: odd if i == 5 else ("train", "val")[i % 3 == 0]))
+    with pytest.raises(DataError, match="column part seems to say splits"):
+        open_splits(path)
+    write(path, rows(tmp_path, part=lambda i: ("train", "val")[i % 3 == 0]))
+    assert set(open_splits(path)) == {"train", "val"}
+
+
+def test_classes_that_are_called_like_splits(tmp_path: Path) -> None:
+    table = [{"file": row["file"], "shows": ("train", "bus", "train")[i % 3]} for i, row in enumerate(rows(tmp_path))]
+    path = write(tmp_path / "t.csv", table)
+    with pytest.raises(DataError, match="If it holds the labels, say so: label_column="):
+        open_splits(path)
+    assert open_splits(path, Columns(("shows",)))["all"].classes == ("bus", "train")
+
+
+def test_rows_without_a_group_and_weights_of_nothing(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.csv", rows(tmp_path, who=lambda i: "" if i > 9 else f"p{i // 2}", much=0))
+    with pytest.raises(DataError, match="row 11 and 1 more have no group in column who"):
+        open_splits(path, Columns(group_by="who"))
+    with pytest.raises(DataError, match="all weights in column much are 0"):
+        open_splits(path, Columns(weight_column="much"))
+
+
 def test_a_run_on_tables(tmp_path: Path) -> None:
     from training import run, write_model
 

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -229,12 +230,12 @@ def test_two_sources_in_one_store(tmp_path: Path, vit: ViT, pictures: Path) -> N
 def test_vectors_of_another_model_are_refused(tmp_path: Path, vit: ViT, pictures: Path) -> None:
     before = contents(embed(vit, pictures, tmp_path / "out", **FEW).store.folder)
     other = tiny.randomise(create(tiny.spec()), seed=5)
-    with pytest.raises(SpecError, match=r"another kind .*weights sha256:\w+, not sha256:\w+"):
+    with pytest.raises(SpecError, match=r"another kind .*weights sha256:\w+ here and sha256:\w+ there"):
         embed(other, pictures, tmp_path / "out", **FEW)
     for options, message in (
-        ({"normalize": True}, "normalize True, not False"),
-        ({"features": "mean"}, "features mean, not pooled"),
-        ({"deterministic": True}, "batch_size 3, not None"),
+        ({"normalize": True}, "normalize True here and False there"),
+        ({"features": "mean"}, "features mean here and pooled there"),
+        ({"deterministic": True}, "batch_size 3 here and None there"),
     ):
         with pytest.raises(SpecError, match=message):
             embed(vit, pictures, tmp_path / "out", **FEW, **options)
@@ -288,6 +289,32 @@ def test_a_picture_in_two_rows_of_a_table_has_one_vector(tmp_path: Path, vit: Vi
     assert sorted(key.rpartition("/")[2] for key in vectors(store)) == ["0.png", "1.png", "2.png"]
     assert len(store) == 3
     assert embed(vit, pictures / "table.csv", tmp_path / "out", **FEW)[1:4] == (0, 3, 0)
+
+
+def test_a_name_that_is_no_text(tmp_path: Path, vit: ViT, pictures: Path) -> None:
+    odd = os.fsdecode(bytes(pictures) + b"/a/\xff.png")
+    shutil.copy(pictures / "a" / "0.png", odd)
+    store = embed(vit, pictures, tmp_path / "out", **FEW).store
+    assert vectors(store).keys() >= {"a/\\xff.png"}
+    assert embed(vit, pictures, tmp_path / "out", **FEW)[1:4] == (0, COUNT + 1, 0)
+    assert len(embed(vit, [odd], tmp_path / "list", **FEW).store) == 1
+
+
+def test_places_are_found_from_anywhere(
+    tmp_path: Path, vit: ViT, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(pictures)
+    for data in ("a", ["a/0.png"]):
+        store = embed(vit, data, tmp_path / f"out{len(data)}{data[0]}".replace("/", "-"), **FEW).store
+        assert Path(str(next(store.blocks()).row(0).path)).is_absolute()
+
+
+@pytest.mark.parametrize("wrong", [{"batch_size": 0}, {"rows_per_file": 0}])
+def test_numbers_below_one(tmp_path: Path, vit: ViT, pictures: Path, wrong: dict[str, int]) -> None:
+    with pytest.raises(SpecError, match="have to be 1 at least"):
+        embed(vit, pictures, tmp_path / "out", **{**FEW, **wrong})
+    with pytest.raises(DataError, match="the list of files: no pictures found"):
+        embed(vit, [], tmp_path / "out", **FEW)
 
 
 # --- killed at each step
@@ -417,6 +444,8 @@ def test_damaged_stores(tmp_path: Path, vit: ViT, pictures: Path) -> None:
     file.unlink()
     with pytest.raises(DataError, match="a file of the store is missing"):
         vectors(store)
+    shutil.rmtree(store.folder)  # what the error says
+    assert len(embed(vit, pictures, tmp_path / "out", **FEW).store) == COUNT
     manifest = store.folder / "_vitzoo.json"
     for text in ("", "[]", "{}", manifest.read_text().replace('"format": 1', '"format": 9'), '{"a":' * 5000):
         manifest.write_text(text)
@@ -432,7 +461,7 @@ def test_the_command(tmp_path: Path, pictures: Path, run: Callable[..., Result])
     (pictures / "a" / "notes.txt").write_text("no picture")
     words = ("embed", "vit_nano4.cifar10", pictures, tmp_path / "out", "--num-workers", 0)
     done = run(*words)
-    assert done.code == 0
+    assert done.code == 1  # one has no vector
     assert f"{COUNT} vectors of 128 numbers (pooled of vit_nano4.cifar10)" in done.out
     assert "no vector: 'a/damaged.png'" in done.out
     assert "notes.txt" in done.err

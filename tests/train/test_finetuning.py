@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from peft import PeftModel
+from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 from signatures import representatives
@@ -410,3 +412,19 @@ def test_data_is_refused_before_anything_is_written(start: Path, tmp_path: Path)
     with pytest.raises(DataError, match="only one class"):
         run(start, write_pictures(tmp_path / "one", classes=["red"]), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_pictures_that_stand_twice_are_said(start: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for part, count in (("train", 10), ("val", 2)):
+        write_pictures(tmp_path / "data" / part, count)
+    first = tmp_path / "data" / "train" / CLASSES[0] / "9.png"
+    for number, other in enumerate((tmp_path / "data" / "val").rglob("*.png")):  # not those of the training pictures
+        Image.new("RGB", (20, 24), (number, 9, 9)).save(other)
+    run(start, tmp_path / "data", tmp_path / "apart", epochs=1)
+    assert "same bytes" not in capsys.readouterr().err
+    shutil.copy(first, tmp_path / "data" / "val" / CLASSES[0] / "0.png")
+    shutil.copy(first, tmp_path / "data" / "train" / CLASSES[1] / "9.png")
+    run(start, tmp_path / "data", tmp_path / "out", epochs=1)
+    said = capsys.readouterr().err
+    assert f"1 of {2 * len(CLASSES)} val pictures are among the training pictures, with the same bytes" in said
+    assert "1 training pictures are there under two classes, with the same bytes" in said

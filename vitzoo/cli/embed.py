@@ -83,6 +83,8 @@ def embed(
         **options,
     )
     _print(found, output, time.monotonic() - started, as_json)
+    if found.unread:
+        raise typer.Exit(1)
 
 
 def _print(found: "Embedded", output: Path, seconds: float, as_json: bool) -> None:
@@ -93,10 +95,11 @@ def _print(found: "Embedded", output: Path, seconds: float, as_json: bool) -> No
         unread = [{"key": row.key, "source": row.source, "reason": reason} for row, reason in found.unread]
         print(json.dumps({**said, "unread": unread}, indent=2))
         return
-    rate = f", {found.computed / seconds:.1f} a second with the start" if found.computed else ""
+    rate = f" ({found.computed / seconds:.1f} a second with the start)" if found.computed else ""
     shape = " x ".join(map(str, recipe.shape))
     print(f"{output}: {len(found.store)} vectors of {shape} numbers ({recipe.features} of {recipe.model})")
-    print(f"{found.computed} pictures went through the model{rate}; {found.kept} were there, {found.removed} are gone")
+    counts = f"unchanged: {found.kept}, gone: {found.removed}, without a vector: {len(found.unread)}"
+    print(f"pictures read: {found.computed}{rate}, {counts}")
     for row, reason in found.unread[:MOST_SHOWN]:
         print(one_line(f"vitzoo: no vector: {reason}" + (f" ({row.source})" if row.source else "")))
     if len(found.unread) > MOST_SHOWN:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from vitzoo.data.places import Reader, Skipped
-from vitzoo.errors import DataError
+from vitzoo.errors import Argument, DataError
 from vitzoo.extras import advice
 from vitzoo.images.load import Read
 from vitzoo.images.ranges import Form, Pixels
@@ -110,6 +110,21 @@ class Pictures:
         """Pictures of each class."""
         known = self.targets[self.targets >= 0]
         return tuple(np.bincount(known, minlength=len(self.classes)).tolist())
+
+
+def classed(pictures: Pictures, what: str) -> Pictures:
+    """The same pictures, if each has one class.
+
+    Raises:
+        DataError: `what` is asked of several names or of numbers.
+    """
+    if pictures.targets.ndim > 1 or (pictures.targets == NO_CLASS).any():
+        raise DataError(
+            f"{pictures.where}: {what}, and a picture's label is not one class here but several names or numbers; name "
+            "a column of classes with ",
+            Argument("label_column"),
+        )
+    return pictures
 
 
 def first_of(splits: dict[str, Pictures], *wanted: str) -> tuple[str, Pictures]:

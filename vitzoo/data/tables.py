@@ -91,7 +91,7 @@ def by_split(table: Table, means: Meaning, split: str | None = None) -> dict[str
         str(means),
         labels,
         means.labels,
-        None if means.group is None else numbered([str(v) for v in _chosen(table, means.group, kept)]),
+        None if means.group is None else _groups(table, means.group, kept),
         None if means.weight is None else _weights(table, means.weight, kept),
     )
     if split is not None or means.split is None:
@@ -120,11 +120,23 @@ def _classes(labels: Sequence[Label], means: Meaning, table: Table) -> tuple[tup
     return names, np.array([index[str(label)] for label in labels], dtype=np.int64)
 
 
+def _groups(table: Table, column: str, kept: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    found = _chosen(table, column, kept)
+    if empty := [int(kept[i]) + 1 for i, value in enumerate(found) if is_empty(value)]:
+        raise DataError(
+            f"{table.where}: row {empty[0]} and {len(empty) - 1} more have no group in column {column}; give each "
+            "picture one, of its own if it belongs to no other"
+        )
+    return numbered([str(value) for value in found])
+
+
 def _weights(table: Table, column: str, kept: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     found = np.array([number(value) for value in _chosen(table, column, kept)], dtype=np.float64)
     if bad := np.flatnonzero(~(np.isfinite(found) & (found >= 0))).tolist():
         value = table.cell(int(kept[bad[0]]), column)
         raise DataError(f"{table.where}: row {kept[bad[0]] + 1} has the weight {value!r}; expected a number from 0 on")
+    if not found.any():
+        raise DataError(f"{table.where}: all weights in column {column} are 0, so nothing would count; give others")
     return found
 
 
@@ -204,7 +216,7 @@ def meaning(table: Table, columns: Columns) -> Meaning:
     if missing := [name for name in named if name is not None and name not in table.columns]:
         raise DataError(f"{table.where}: there is no column {missing[0]}; the columns are {_listed(table.columns)}")
     image = columns.image_column or _image_column(table, {name for name in named if name})
-    split = columns.split_column or _split_column(table)
+    split = columns.split_column or _split_column(table, columns)
     if columns.split_column is not None:
         _check_splits(table, columns.split_column)
     taken = {image, split, columns.group_by, columns.weight_column}
@@ -239,11 +251,32 @@ def _shows_pictures(table: Table, column: str) -> bool:
     return False
 
 
-def _split_column(table: Table) -> str | None:
-    found = [name for name in table.columns if _all(table, name, lambda value: str(value).lower() in SPLITS)]
+def _split_column(table: Table, columns: Columns) -> str | None:
+    free = [name for name in table.columns if name not in columns.label_column]
+    found = [name for name in free if _all(table, name, _is_split)]
     if len(found) > 1:
         raise DataError(f"{table.where}: {_listed(found)} all say splits; say which: ", _either("split_column", found))
+    for name in free if not found else ():
+        _check_nearly(table, name)
     return found[0] if found else None
+
+
+def _check_nearly(table: Table, column: str) -> None:
+    """Refuse a column most of whose values say a split, which would be passed over without a word."""
+    if not any(map(_is_split, table.sample(column, SAMPLE))):
+        return
+    values = table.values(column)
+    if sum(map(_is_split, values)) * 2 > len(values):
+        others = sorted({str(value) for value in values if not _is_split(value)})
+        raise DataError(
+            f"{table.where}: column {column} seems to say splits, and has {_listed(others)} too; expected "
+            f"{', '.join(SPLITS)} in each row. If it holds the labels, say so: ",
+            Argument("label_column", [column]),
+        )
+
+
+def _is_split(value: object) -> bool:
+    return str(value).lower() in SPLITS
 
 
 def _all(table: Table, column: str, holds: Callable[[Any], bool]) -> bool:

@@ -50,7 +50,7 @@ class Items:
         place = self.places[i]
         if place is None:
             return Row(self.keys[i], self.source, None, None, None, sha256)
-        return Row(self.keys[i], self.source, str(place.path), place.start, place.size, sha256)
+        return Row(self.keys[i], self.source, _text(str(place.path)), place.start, place.size, sha256)
 
 
 def items_of(data: Data) -> list[Items]:
@@ -61,14 +61,15 @@ def items_of(data: Data) -> list[Items]:
     """
     found = [_listed(data)] if not isinstance(data, str | os.PathLike) else _opened(data)
     if not any(map(len, found)):
-        raise DataError(f"{data}: no pictures found{_first(found)}")
+        where = data if isinstance(data, str | os.PathLike) else "the list of files"
+        raise DataError(f"{where}: no pictures found{_first(found)}")
     return found
 
 
 def _listed(paths: Iterable[str | os.PathLike[str]]) -> Items:
     """Files as they are named; the same file twice is one."""
     keys = list(dict.fromkeys(os.fspath(path) for path in paths))
-    return Items("", keys, [Place(Path(key)) for key in keys], whole=False)
+    return Items("", list(map(_text, keys)), [Place(Path(key).absolute()) for key in keys], whole=False)
 
 
 def _opened(data: str | os.PathLike[str]) -> list[Items]:
@@ -78,10 +79,11 @@ def _opened(data: str | os.PathLike[str]) -> list[Items]:
     if path.is_dir() or path.suffix.lower() == ".tar":
         if not path.exists():
             raise DataError(f"{data}: there is no such folder or file")
-        found = found_in(path)
+        found = found_in(path.absolute())
         names = sorted(found.pictures, key=lambda name: natural(str(name)))
         places = [found.pictures[name] for name in names]
-        return [Items(str(path.resolve()), [str(name) for name in names], places, left_out=tuple(found.left_out))]
+        keys = [_text(str(name)) for name in names]
+        return [Items(_text(str(path.resolve())), keys, places, left_out=tuple(found.left_out))]
     splits = open_splits(data)
     return [_of_split(str(data), split, pictures) for split, pictures in splits.items()]
 
@@ -92,6 +94,11 @@ def _of_split(source: str, split: str, pictures: Pictures) -> Items:
     once = pictures.take(np.array(sorted(first.values()), dtype=np.int64))
     names = [f"{split}/{name}" for name in once.names]
     return Items(source, names, [None] * len(names), once, pictures.left_out)
+
+
+def _text(name: str) -> str:
+    """A name as a store has it: bytes that are no UTF-8, which no column of texts takes, are spelled out."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _first(found: Sequence[Items]) -> str:

@@ -12,7 +12,7 @@ from vitzoo.data.places import Place
 from vitzoo.embedding.duplicates import Group
 from vitzoo.embedding.search import Hit
 from vitzoo.embedding.store import Row
-from vitzoo.errors import ImageError
+from vitzoo.errors import DataError, ImageError
 from vitzoo.files.atomic import replacing
 from vitzoo.images.load import as_picture
 from vitzoo.images.ranges import RGB
@@ -52,8 +52,11 @@ def _write(path: Path, title: str, body: str) -> None:
         f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{html.escape(title)}</title>'
     )
     text = f'<!doctype html><html lang="en"><head>{head}<style>{STYLE}</style></head>'
-    with replacing(path) as partial:
-        partial.write_text(f"{text}<body><h1>{html.escape(title)}</h1>{body}</body></html>\n", encoding="utf-8")
+    try:
+        with replacing(path) as partial:
+            partial.write_text(f"{text}<body><h1>{html.escape(title)}</h1>{body}</body></html>\n", encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"the page {path} cannot be written: {error.strerror}; name another file") from None
 
 
 def _listed(rows: Iterable[tuple[Row, str]]) -> str:

@@ -75,20 +75,20 @@ def embed(
         features: one of `Features`; by default the projection of a model that has one, else the pooled features.
         blocks: of these blocks, through the final norm, one after the other; -1 is the last.
         normalize: to length 1.
-        dtype: of the numbers that are kept, "float32" or "float16".
+        dtype: "float32" or "float16", of the numbers that are kept.
         batch_size: pictures in a forward pass.
-        deterministic: all forward passes are of one size: a vector's bits then hang on no other picture, and a store
-            that was interrupted ends with the same bytes as one that was not.
+        deterministic: all forward passes are of one size; see `Recipe.batch_size`.
         rows_per_file: pictures of a file; a killed run loses the work on the file that it was at.
         num_workers: processes that read pictures; as many as there are cores by default.
         options: of `create`, such as img_size and device; its dtype is `model_dtype` here.
 
     Raises:
-        SpecError: features that the model does not have; a store of other vectors.
-        DataError: no pictures, or a folder that cannot be written, or that another process writes to.
+        SpecError, DataError: features that the model lacks, other vectors; no pictures, a folder that is not writable.
     """
     if dtype not in DTYPES:
         raise SpecError(f"vectors are kept as {' or '.join(DTYPES)}, found '{dtype}'; choose with ", Argument("dtype"))
+    if min(batch_size, rows_per_file) < 1:
+        raise SpecError(f"batch_size {batch_size} and rows_per_file {rows_per_file} have to be 1 at least")
     found = items_of(data)
     options |= {"dtype": options.pop("model_dtype")} if "model_dtype" in options else {}
     vit = model if isinstance(model, ViT) else create(model, pretrained=True, **options)  # type: ignore[arg-type]

@@ -49,7 +49,7 @@ class Recipe(Frozen):
     def differences(self, other: "Recipe") -> list[str]:
         """What makes vectors of the two no vectors of one kind, in words: field, here, there."""
         mine, theirs = _compared(self), _compared(other)
-        return [f"{name} {mine[name]}, not {theirs[name]}" for name in mine if mine[name] != theirs[name]]
+        return [f"{name} {mine[name]} here and {theirs[name]} there" for name in mine if mine[name] != theirs[name]]
 
 
 class Made(NamedTuple):

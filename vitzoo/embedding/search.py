@@ -88,6 +88,8 @@ def nearest(store: Store, queries: Vectors, k: int, metric: str = "cosine", matc
         DataError: nothing to compare with.
     """
     how = _metric(metric)
+    if k < 1:
+        raise SpecError(f"k is {k}; ask for 1 picture at least")
     if queries.shape[1:] != (store.recipe.length,):
         raise SpecError(f"expected vectors of {store.recipe.length} numbers, found shape {list(queries.shape[1:])}")
     if not np.isfinite(queries).all():

@@ -169,7 +169,7 @@ class Store:
 
     @cached_property
     def _again(self) -> str:
-        return f"remove {self.folder / MANIFEST} and embed the pictures anew"
+        return f"remove the folder {self.folder} and embed the pictures anew"
 
 
 def flat(column: pa.ChunkedArray, length: int) -> npt.NDArray[Any]:
@@ -205,6 +205,6 @@ def check_same(store: Store, recipe: Recipe) -> None:
     if wrong := recipe.differences(store.recipe):
         more = f"; and {len(wrong) - 4} more" if len(wrong) > 4 else ""
         raise SpecError(
-            f"{store.folder} holds vectors of another kind (model {store.recipe.model}; here {recipe.model}): "
-            f"{'; '.join(wrong[:4])}{more}. Name another folder, or make them as they were made"
+            f"{store.folder} holds vectors of another kind (there from {store.recipe.model}, here from {recipe.model}"
+            f"): {'; '.join(wrong[:4])}{more}. Name another folder, or make them as they were made"
         )

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vitzoo.data.columns import ANY, Columns
-from vitzoo.data.pictures import WHOLE, Pictures
+from vitzoo.data.pictures import WHOLE, Pictures, classed
 from vitzoo.errors import DataError
 from vitzoo.evaluation.classes import ClassEvaluation
 from vitzoo.evaluation.measure import matched, measure, opened, order
@@ -50,6 +50,7 @@ def nearest_neighbours(
     """
     vit = model if isinstance(model, ViT) else create(model, pretrained=True, device=device)
     (_, known), (part, pictures) = opened(train, ("train", WHOLE), columns), opened(data, order(split), columns)
+    known, pictures = (classed(one, "neighbours vote for classes") for one in (known, pictures))
     pictures = pictures.as_classes(matched(pictures, known.classes))
     parts = (("computing neighbours", known), ("evaluating", pictures))
     before, queries = vectors(vit, parts, features, Reading(batch_size, num_workers, strict), store)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vitzoo.data.columns import ANY, Columns
-from vitzoo.data.pictures import WHOLE, Pictures
+from vitzoo.data.pictures import WHOLE, Pictures, classed
 from vitzoo.errors import Argument, DataError, SpecError
 from vitzoo.evaluation.attention import RATES as ATTENTIVE_RATES
 from vitzoo.evaluation.attention import attended
@@ -261,6 +261,7 @@ def _parts(
             ", or make folders train and val",
         )
     _, known = opened(data if train is None else train, ("train", WHOLE), columns)
+    known, pictures = (classed(one, "a probe tells classes apart") for one in (known, pictures))
     return part, known, pictures.as_classes(matched(pictures, known.classes))
 
 

@@ -44,7 +44,8 @@ def read_digests(folder: Path) -> Digests:
         return Digests()
     except ValidationError as error:
         first = error.errors()[0]
-        raise RegistryError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}; mend the file, or take it away") from None
+        field = ".".join(map(str, first["loc"]))
+        raise RegistryError(f"{path}: {field}: {first['msg']}; mend the file, or take it away") from None
     except OSError as error:
         raise RegistryError(f"{path} cannot be read: {error.strerror}") from None
 
@@ -60,7 +61,8 @@ def with_digest(source: Any, known: Digests, where: str) -> Any:
         return source
     own = str(source.get("sha256") or "")
     if not found.sha256.startswith(own):
-        raise RegistryError(f"{where}: sha256 is {own}, and {DIGESTS} has {found.sha256} of {key(source)}; mend one of the two")
+        theirs = f"{DIGESTS} has {found.sha256} of {key(source)}"
+        raise RegistryError(f"{where}: sha256 is {own}, and {theirs}; mend one of the two")
     return {**source, "sha256": found.sha256, "stated": found.stated}
 
 

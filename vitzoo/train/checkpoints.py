@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
-from vitzoo.errors import ImageError, TrainingError, WeightsError
+from vitzoo.errors import DataError, ImageError, TrainingError, WeightsError
 from vitzoo.files.atomic import replacing
 from vitzoo.files.pickle import unpickled
 
@@ -57,7 +57,12 @@ def explained(output: Path) -> Iterator[None]:
         raise TrainingError(f"{error}; {kept}") from error
     except (KeyboardInterrupt, SystemExit) as error:  # Lightning makes SystemExit of Ctrl-C and of SIGTERM
         raise TrainingError(f"stopped from outside. {_where_to_go_on(output)}") from error
-    except (ImageError, FileNotFoundError, PermissionError) as error:  # a disk that is full is another OSError
+    except (
+        DataError,
+        ImageError,
+        FileNotFoundError,
+        PermissionError,
+    ) as error:  # not a full disk
         last = output / LAST
         kept = f"{last} is whole" if last.exists() else "there is no checkpoint yet"
         raise TrainingError(

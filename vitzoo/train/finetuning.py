@@ -1,6 +1,7 @@
 """Fine-tuning from a pretrained name to a folder with a model that explains itself."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from peft import PeftModel
 
 from vitzoo.checkpoints.save import save
 from vitzoo.data.columns import ANY, Columns
+from vitzoo.data.pictures import Pictures
 from vitzoo.data.saying import say
 from vitzoo.errors import TrainingError
 from vitzoo.evaluation.measure import evaluate
@@ -21,7 +23,7 @@ from vitzoo.spec import TaskKind
 from vitzoo.train.checkpoints import BEST, LAST, explained, part_of
 from vitzoo.train.datamodule import PictureData
 from vitzoo.train.ending import in_units, standardise, task_of
-from vitzoo.train.identity import changes, digests
+from vitzoo.train.identity import changes, contents, copies, digests
 from vitzoo.train.lora import add_lora, merge, save_adapter
 from vitzoo.train.module import FineTuner, ShardedFineTuner, make_optimizer, seed_step
 from vitzoo.train.network import Model, build, fitted, keeps_head, loaded, made, origin
@@ -120,7 +122,7 @@ def _train(
 
     tuner.facts = {"model": start["model"], "weights": start["sha256"], "classes": list(pictures.classes)}
     if trainer.is_global_zero:
-        tuner.facts |= {f"{part} pictures": digests(one) for part, one in pictures.parts.items()}
+        tuner.facts |= _identity(pictures.parts)
     checkpoint = _claimed(folder, recipe, tuner.facts, resume)
     with explained(folder), quiet():
         if checkpoint is None and trainer.is_global_zero:
@@ -181,6 +183,14 @@ def _effective(recipe: str | os.PathLike[str] | Recipe, overrides: dict[str, Any
             f"leave nothing of {found.epochs}"
         )
     return found
+
+
+def _identity(parts: Mapping[str, Pictures]) -> dict[str, Any]:
+    """What a run that goes on has to find again; pictures that stand twice are said."""
+    read = {part: contents(pictures) for part, pictures in parts.items()}
+    for line in copies(parts, read):
+        say(line)
+    return {f"{part} pictures": digests(pictures, read[part]) for part, pictures in parts.items()}
 
 
 def _claimed(folder: Path, recipe: Recipe, facts: dict[str, Any], resume: bool) -> Path | None:

@@ -1,7 +1,7 @@
 """What a run that goes on has to share with the one before: the model, the classes, each picture and its label."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -15,28 +15,49 @@ ORDER = "/order"
 """Which label stands where; no class is called so."""
 
 
-def digests(pictures: Pictures) -> dict[str, str]:
-    """For each label a digest of its pictures' bytes in their order; each file is read, whatever its time says.
-
-    Names and places do not count: a folder that is moved holds the same pictures.
-    """
+def contents(pictures: Pictures) -> list[bytes]:
+    """The digest of each picture's bytes, in order; each file is read, whatever its time says."""
 
     def content(number: int) -> bytes:
         with pictures.reader[number] as file:
             return hashlib.sha256(file.read()).digest()
 
+    with reading_errors(pictures.where), ThreadPoolExecutor(READERS) as pool:
+        return list(tracked(_Results(pool, content, pictures.numbers.tolist()), "reading pictures"))
+
+
+def digests(pictures: Pictures, read: Sequence[bytes]) -> dict[str, str]:
+    """For each label a digest of its pictures' `contents` in their order.
+
+    Names and places do not count: a folder that is moved holds the same pictures.
+    """
     order = hashlib.sha256(pictures.targets.tobytes())
     order.update(repr(None if pictures.labels is None else list(pictures.labels)).encode())
     if pictures.weights is not None:
         order.update(pictures.weights.tobytes())
     found: dict[str, Any] = {}
-    with reading_errors(pictures.where), ThreadPoolExecutor(READERS) as pool:
-        read = list(tracked(_Results(pool, content, pictures.numbers.tolist()), "reading pictures"))
     rows = pictures.targets.tolist() if pictures.targets.ndim == 1 else [NO_CLASS] * len(read)
     for target, digest in zip(rows, read, strict=True):
         name = "" if target == NO_CLASS else pictures.classes[target]
         found.setdefault(name, hashlib.sha256()).update(digest)
     return {**{name: digest.hexdigest() for name, digest in found.items()}, ORDER: order.hexdigest()}
+
+
+def copies(parts: Mapping[str, Pictures], read: Mapping[str, Sequence[bytes]]) -> Iterator[str]:
+    """What is said of pictures with the same bytes: in two parts, or in two classes of the training pictures."""
+    train = parts["train"]
+    known: dict[bytes, set[int]] = {}
+    for digest, target in zip(read["train"], train.targets.tolist() if train.targets.ndim == 1 else (), strict=False):
+        known.setdefault(digest, set()).add(target)
+    if twice := sum(len(targets) > 1 for targets in known.values()):
+        yield f"{twice:,} training pictures are there under two classes, with the same bytes"
+    every = set(read["train"])
+    for part in parts.keys() - {"train"}:
+        if count := sum(digest in every for digest in read[part]):
+            yield (
+                f"{count:,} of {len(read[part]):,} {part} pictures are among the training pictures, with the same "
+                "bytes: what is measured on them says little of new ones"
+            )
 
 
 class _Results:

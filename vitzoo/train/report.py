@@ -28,7 +28,7 @@ def write_report(output: Path, vit: ViT, data: PictureData) -> Evaluation:
     pictures if the data has some, else on those it was validated on.
     """
     split, pictures = data.final()
-    found = evaluate(vit, pictures, split=split, num_workers=data.num_workers)
+    found = evaluate(vit, pictures, split=split, num_workers=data.num_workers, strict=True)
     history, measure = read_history(output / "metrics.csv"), data.goal.measure
     plots.curves(history, output / "curves.png", measure.name, measure.title)
     try:

@@ -5,16 +5,18 @@ The budget is `VITZOO_REMEDIES` examples.
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import timm
 import torch
+from advice import LONGEST
 from following import choices, choices_of_a_command, true_ones
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from mystery import SHOWN_BY_NONE, File, facts_of, files, right
+from mystery import BASES, SHOWN_BY_NONE, File, facts_of, files, right
 
 from vitzoo import registry
 from vitzoo.checkpoints.identify import Identified, Told, identify
@@ -22,7 +24,7 @@ from vitzoo.checkpoints.load import load
 from vitzoo.checkpoints.reading import function
 from vitzoo.cli import command_line
 from vitzoo.cli.options import options_of
-from vitzoo.errors import VitzooError
+from vitzoo.errors import LayoutError, SpecError, VitzooError
 from vitzoo.layouts.layout import Layout
 from vitzoo.layouts.tables import get_layout
 from vitzoo.model import TimmDialect
@@ -88,6 +90,17 @@ def test_who_does_what_the_errors_say_gets_the_right_model(case: tuple[Layout, V
     known = {name: true[name] for name in some}
     found = advised(file, known, true, {} if size is None else {"img_size": size}, data)
     assert right(found, layout, spec, known.get("img_size", size)), (found.layout.name, found.spec, found.because)
+
+
+def test_the_longest_question_can_be_read_at_a_glance() -> None:
+    """Nothing is known of a file, whose table may be of many grids, and layouts have long names."""
+    lengths = []
+    for name, tiny in ((name, tiny) for name, found in BASES.items() for tiny in found):
+        with suppress(SpecError, LayoutError):
+            spec = tiny.replace(img_size=(48, 80))
+            found = attempt(File(spec, get_layout(name), "module."), {}, {"img_size": spec.img_size})
+            lengths.append(len(found.spelled(SETTINGS)) if isinstance(found, VitzooError) else 0)
+    assert 400 < max(lengths) <= LONGEST
 
 
 @settings(max_examples=max(BUDGET // 4, 1))

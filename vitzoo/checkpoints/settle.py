@@ -298,7 +298,7 @@ def _question(
         [*(name for number in asked for name in asked[number]), *(_differing(whole, said) if whole else ())]
     )
     open_fields = [name for name in ViTSpec.model_fields if name in names and name != "img_size"]
-    parts: list[Part] = [f"{said.where} can be read in layout {some(layouts, 6)}"]
+    parts: list[Part] = [f"{said.where} can be read in layout {some(layouts, 3)}"]
     if open_fields:
         parts += ["; what its tensors do not show has to be given: ", *joined(map(Argument, open_fields))]
     if "img_size" in names:

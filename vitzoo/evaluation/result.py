@@ -1,6 +1,7 @@
 """What a model made of pictures, whatever it predicts: metrics, their intervals, and what has no value and why."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,7 +30,7 @@ class Row(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class Evaluation(ABC):
     """What a model made of pictures. Parts are of 1; classes are places in `labels`, the names that the model gives."""
 
     pictures: Pictures
@@ -55,21 +56,21 @@ class Evaluation:
     HEADLINE: ClassVar[Mapping[str, str]]
     """Each metric and what people call it, in the order of the report."""
 
+    @abstractmethod
     def summary(self, weight: Floats, ranking: bool = True) -> dict[str, Floats]:
         """Each metric (...) of pictures that count `weight` (..., pictures), nan where it has no value.
 
         Without `ranking` those that rank pictures are left out.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def why(self, metric: str) -> str:
         """Why a metric has no value here."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def rows(self) -> tuple[Row, ...]:
         """The classes, labels or numbers one by one."""
-        raise NotImplementedError
 
     def more(self) -> Iterator[tuple[str, Any]]:
         """What else goes into JSON."""

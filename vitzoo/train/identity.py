@@ -36,8 +36,7 @@ def digests(pictures: Pictures, read: Sequence[bytes]) -> dict[str, str]:
     if pictures.weights is not None:
         order.update(pictures.weights.tobytes())
     found: dict[str, Any] = {}
-    rows = pictures.targets.tolist() if pictures.targets.ndim == 1 else [NO_CLASS] * len(read)
-    for target, digest in zip(rows, read, strict=True):
+    for target, digest in zip(_classes(pictures), read, strict=True):
         name = "" if target == NO_CLASS else pictures.classes[target]
         found.setdefault(name, hashlib.sha256()).update(digest)
     return {**{name: digest.hexdigest() for name, digest in found.items()}, ORDER: order.hexdigest()}
@@ -45,19 +44,22 @@ def digests(pictures: Pictures, read: Sequence[bytes]) -> dict[str, str]:
 
 def copies(parts: Mapping[str, Pictures], read: Mapping[str, Sequence[bytes]]) -> Iterator[str]:
     """What is said of pictures with the same bytes: in two parts, or in two classes of the training pictures."""
-    train = parts["train"]
     known: dict[bytes, set[int]] = {}
-    for digest, target in zip(read["train"], train.targets.tolist() if train.targets.ndim == 1 else (), strict=False):
+    for digest, target in zip(read["train"], _classes(parts["train"]), strict=True):
         known.setdefault(digest, set()).add(target)
     if twice := sum(len(targets) > 1 for targets in known.values()):
         yield f"{twice:,} training pictures are there under two classes, with the same bytes"
-    every = set(read["train"])
     for part in parts.keys() - {"train"}:
-        if count := sum(digest in every for digest in read[part]):
+        if count := sum(digest in known for digest in read[part]):
             yield (
                 f"{count:,} of {len(read[part]):,} {part} pictures are among the training pictures, with the same "
                 "bytes: what is measured on them says little of new ones"
             )
+
+
+def _classes(pictures: Pictures) -> list[int]:
+    """The class of each picture; none where labels are no classes."""
+    return pictures.targets.tolist() if pictures.targets.ndim == 1 else [NO_CLASS] * len(pictures)
 
 
 class _Results:

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from collections.abc import Callable
 
 import pytest
 import timm
@@ -17,6 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from vitzoo import ViT
 from vitzoo.errors import SpecError
 from vitzoo.layouts.tables import get_layout
+from vitzoo.model.digest import tensors_digest
 from vitzoo.registry.describe import count_macs, count_parameters, stages
 from vitzoo.spec import ViTSpec
 from vitzoo.spec.tensors import native_shapes
@@ -347,3 +349,22 @@ def test_head_dim_frees_the_width() -> None:
     model = ViT(spec).init_weights(0)
     assert model.blocks[0].attn.qkv.weight.shape == (144, 50)
     assert model(torch.randn(1, 3, 32, 32)).shape == (1, 7)
+
+
+def test_the_digest_of_tensors_is_of_names_types_shapes_and_values() -> None:
+    def digest(change: Callable[[nn.Module], object] = lambda module: None) -> str:
+        torch.manual_seed(0)
+        module = nn.Linear(4, 2)
+        change(module)
+        return tensors_digest(module)
+
+    with torch.no_grad():
+        changes = [
+            lambda module: module.weight[1, 3].add_(1e-6),
+            lambda module: module.bfloat16(),
+            lambda module: setattr(module, "weight", nn.Parameter(module.weight.reshape(2, 4, 1))),
+            lambda module: setattr(module, "more", nn.Parameter(torch.zeros(0))),
+        ]
+        found = {digest(), *map(digest, changes)}
+    assert digest() in found
+    assert len(found) == 1 + len(changes)

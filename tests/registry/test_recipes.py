@@ -104,6 +104,13 @@ def test_values_that_do_not_go_together(overrides: dict[str, Any], message: str)
         load_recipe("full", **overrides)
 
 
+def test_a_field_of_several_kinds_is_called_by_its_name_alone() -> None:
+    with pytest.raises(SpecError) as found:
+        load_recipe("adamw_layer_decay", class_weights="balance")
+    assert "class_weights: Input should be 'none' or 'balanced', found 'balance'" in str(found.value)
+    assert "[" not in str(found.value)
+
+
 @pytest.mark.parametrize("name", list_recipes())
 def test_each_recipe_can_be_tried_for_one_epoch(name: str) -> None:
     plain, short = load_recipe(name), load_recipe(name, epochs=1)

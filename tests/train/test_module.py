@@ -1,5 +1,6 @@
 """The training step: beside timm's model and losses, and what each option of a recipe does to it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,21 @@ import vitzoo
 from vitzoo import ViT
 from vitzoo.errors import TrainingError
 from vitzoo.registry.recipes import Recipe, load_recipe
+from vitzoo.spec import TaskKind
 from vitzoo.train.goal import Goal
 from vitzoo.train.module import FineTuner, seed_step
 from vitzoo.train.network import build
 from vitzoo.train.trainer import Machines, batch_size, make_trainer, parts_of_a_step, quiet
 
 CLASSES, BATCH = 5, 8
-GOAL = Goal.of_counts([9] * CLASSES)
+
+
+def goal(counts: Sequence[int]) -> Goal:
+    """Of classes of which there are so many pictures."""
+    return Goal(TaskKind.CLASSES, tuple(f"class {i}" for i in range(len(counts))), tuple(counts), sum(counts))
+
+
+GOAL = goal([9] * CLASSES)
 PEER = timm_arguments(embed_dim=32, depth=3, num_heads=2, mlp_ratio=2)
 # What the tensors of a file do not show.
 HIDDEN = {"num_heads": 2, "norm_eps": 1e-6, "act": "gelu", "pool": "cls", "pool_prefix": False, "block": "pre_norm"}
@@ -67,7 +76,7 @@ def recipe(**fields: Any) -> Recipe:
 
 
 def trained(model: ViT, settings: Recipe, folder: Path, data: Batches) -> Recorder:
-    tuner = Recorder(model, settings, Goal.of_counts([len(data.x)] + [0] * (CLASSES - 1)))
+    tuner = Recorder(model, settings, goal([len(data.x)] + [0] * (CLASSES - 1)))
     trainer = make_trainer(folder, settings, Machines(accelerator="cpu"), int(settings.accumulate), tuner.goal)
     with quiet():
         trainer.fit(tuner, datamodule=data)
@@ -140,7 +149,7 @@ def test_a_mixed_batch_is_timms(fields: dict[str, Any]) -> None:
     torch.manual_seed(0)
     x, targets = torch.randn(BATCH, 3, 32, 32), torch.randint(0, CLASSES, (BATCH,))
     settings = recipe(label_smoothing=0.1, **fields)
-    tuner = FineTuner(disturb(tiny(), 0.05), settings, Goal.of_counts([1] * CLASSES))
+    tuner = FineTuner(disturb(tiny(), 0.05), settings, goal([1] * CLASSES))
     loss = tuner.training_step((x, targets), 0)
     order = [0, 2, 4, 6, 7, 5, 3, 1]
     seed_step(settings.seed, 0, 0)
@@ -215,7 +224,7 @@ def test_the_average_of_the_weights_is_what_is_saved(tmp_path: Path) -> None:
         def on_train_batch_end(self, *arguments: Any) -> None:
             snapshots.append(self.model.head.fc.weight.detach().clone())
 
-    tuner = Watch(tiny(), settings, Goal.of_counts([1] * CLASSES))
+    tuner = Watch(tiny(), settings, goal([1] * CLASSES))
     tuner.pictures = len(data.x)
     trainer = make_trainer(tmp_path, settings, Machines(accelerator="cpu"), 1, tuner.goal)
     with quiet():

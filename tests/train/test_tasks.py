@@ -188,6 +188,23 @@ def test_labels_that_are_no_numbers(start: Path, table: Path, tmp_path: Path) ->
         learnt(start, table, tmp_path / "out", "grade", sampling="balanced", class_weights="balanced")
 
 
+def test_a_column_of_flags_that_holds_something_else(start: Path, table: Path, tmp_path: Path) -> None:
+    rows = list(csv.DictReader(table.open()))
+    path = table.parent / "unknown.csv"
+
+    def write(chosen: list[dict[str, str]]) -> None:
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows(chosen)
+
+    write([{**row, "red": "-1"} if i == 3 else row for i, row in enumerate(rows)])
+    with pytest.raises(DataError, match=r"column red has -1.0 for 3.png; expected 0 or 1.*leave their rows out"):
+        learnt(start, path, tmp_path / "out", "red", "green", task="multi_label")
+    write([row for i, row in enumerate(rows) if i != 3])
+    learnt(start, path, tmp_path / "out", "red", "green", task="multi_label", epochs=1)
+
+
 def test_classify_says_what_the_numbers_mean(start: Path, table: Path, tmp_path: Path, run: Callable[..., Any]) -> None:
     picture = table.parent / "0.png"
     for names, key, text in ((("value",), "numbers", "value"), (("red", "green"), "labels", "%")):

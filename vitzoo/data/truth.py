@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
@@ -90,10 +91,24 @@ def _present(pictures: Pictures, names: tuple[str, ...]) -> npt.NDArray[np.float
 
 
 def _flags(pictures: Pictures) -> bool:
-    """Whether there is a column for each label, with 0 and 1."""
-    return len(pictures.label_columns) > 1 and all(
-        isinstance(label, tuple) and all(one in (0, 1) for one in label) for label in _labels(pictures)
-    )
+    """Whether there is a column for each label, with 0 and 1.
+
+    Raises:
+        DataError: other numbers, such as -1 for what nobody knows.
+    """
+    rows = [label for label in _labels(pictures) if isinstance(label, tuple)]
+    if len(pictures.label_columns) < 2 or len(rows) < len(pictures):
+        return False
+    if any(isinstance(one, str) for one in chain(*rows)):
+        return False
+    for name, row in zip(pictures.names, rows, strict=True):
+        for column, one in zip(pictures.label_columns, row, strict=True):
+            if one not in (0, 1):
+                raise DataError(
+                    f"{pictures.where}: column {column} has {one!r} for {name}; expected 0 or 1, whether the label is "
+                    "there. Give such pictures one of them, or leave their rows out"
+                )
+    return True
 
 
 def _several(label: Label) -> Sequence[str]:

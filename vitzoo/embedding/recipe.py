@@ -1,6 +1,5 @@
 """How vectors were made: what has to be the same for two vectors to be compared."""
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from typing import Any, NamedTuple
@@ -8,6 +7,7 @@ from typing import Any, NamedTuple
 import torch
 
 from vitzoo.embedding.features import Extractor
+from vitzoo.model.digest import tensors_digest
 from vitzoo.publish.dialect import ViT
 from vitzoo.spec import About, Size, ViTSpec
 from vitzoo.spec.base import Frozen
@@ -68,7 +68,7 @@ def recipe_of(vit: ViT, model: str, extractor: Extractor, made: Made) -> Recipe:
         found = extractor.function(torch.zeros(1, vit.spec.in_chans, *size, device=like.device, dtype=like.dtype))
     return Recipe(
         model=model,
-        weights=digest_of(vit),
+        weights=tensors_digest(vit),
         features=extractor.name.value,
         blocks=extractor.blocks,
         shape=tuple(found.shape[1:]),
@@ -79,16 +79,6 @@ def recipe_of(vit: ViT, model: str, extractor: Extractor, made: Made) -> Recipe:
         versions={"vitzoo": __version__, **{name: version(name) for name in ("torch", "pillow", "numpy", "pyarrow")}},
         **made._asdict(),
     )
-
-
-def digest_of(vit: ViT) -> str:
-    """The sha256 of a model's tensors with their names, shapes and types, in whatever file they came."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(vit.state_dict().items()):
-        whole = tensor.detach().cpu().contiguous()
-        digest.update(f"{name} {whole.dtype} {list(whole.shape)}\n".encode())
-        digest.update(whole.flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def _compared(recipe: Recipe) -> dict[str, Any]:

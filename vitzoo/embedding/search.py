@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from vitzoo.embedding.features import extractor
-from vitzoo.embedding.recipe import digest_of
 from vitzoo.embedding.store import Block, Row, Store
 from vitzoo.errors import Argument, DataError, SpecError
 from vitzoo.images.ranges import Form
 from vitzoo.images.read import read_picture
 from vitzoo.images.transform import preprocess
+from vitzoo.model.digest import tensors_digest
 from vitzoo.publish.dialect import ViT, create
 
 Vectors = npt.NDArray[np.float32]
@@ -156,7 +156,7 @@ def model_of(store: Store, model: str | ViT | None = None, device: str | None = 
         vit = create(model or recipe.model, **options)
         if vit.spec.img_size != recipe.spec.img_size:
             vit = create(model or recipe.model, img_size=recipe.spec.img_size, **options)
-    if digest_of(vit) != recipe.weights:
+    if tensors_digest(vit) != recipe.weights:
         raise SpecError(
             f"the vectors in {store.folder} were made by other weights than those of '{model or recipe.model}'; give "
             "theirs with ",

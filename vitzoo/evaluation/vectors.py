@@ -15,6 +15,7 @@ from vitzoo.data.pictures import Pictures
 from vitzoo.errors import WeightsError
 from vitzoo.evaluation.predict import DIGEST, Findings, Reading, outputs, places
 from vitzoo.files.atomic import replacing
+from vitzoo.model.digest import tensors_digest
 from vitzoo.publish.dialect import ViT
 from vitzoo.version import __version__
 
@@ -57,10 +58,7 @@ class Store:
         like = next(vit.parameters())
         compiled = getattr(vit, "_compiled_call_impl", None) is not None
         digest.update(f"{like.dtype} {like.device.type} {compiled} {vit.resample} {torch.__version__}".encode())
-        digest.update(__version__.encode())
-        for name, tensor in sorted(vit.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        digest.update(f"{__version__} {tensors_digest(vit)}".encode())
         return self.folder / f"{digest.hexdigest()}.npz"
 
     def read(self, file: Path) -> dict[bytes, Tensor]:

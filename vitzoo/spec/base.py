@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Self, get_args
 
@@ -19,6 +20,8 @@ from vitzoo.errors import SpecError, shown
 
 Shape = tuple[int, ...]
 MOST_SHOWN = 8  # wrong fields in one message
+KIND_OF_UNION = re.compile(r"[\w-]+\[.+\]")
+"""What pydantic puts into the place of an error where a field takes values of several kinds: one of the kinds."""
 
 
 def _pair(value: object) -> object:
@@ -72,7 +75,7 @@ def explained(cls: type[BaseModel], error: ValidationError, field: str | None = 
 
 
 def _explain(cls: type[BaseModel], error: Any, place: tuple[int | str, ...]) -> str:
-    field = ".".join(map(str, place))
+    field = ".".join(str(part) for part in place if not KIND_OF_UNION.fullmatch(str(part)))
     if error["type"] == "extra_forbidden":
         return unknown_field(field, _fields_at(cls, place[:-1]))
     message = error["msg"].removeprefix("Value error, ")

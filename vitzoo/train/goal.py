@@ -1,6 +1,6 @@
 """What a run aims at: the task, the names of its outputs, the loss, and the measure of which epoch is best."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
@@ -72,11 +72,6 @@ class Goal:
         counted = pictures.targets.sum(0).astype(int) if kind is TaskKind.MULTI_LABEL else np.array(pictures.counts)
         weighted = pictures.weights is not None
         return cls(kind, pictures.classes, tuple(counted.tolist()), len(pictures), weighted=weighted)
-
-    @classmethod
-    def of_counts(cls, counts: Sequence[int]) -> Self:
-        """Of classes of which there are so many pictures."""
-        return cls(TaskKind.CLASSES, tuple(f"class {i}" for i in range(len(counts))), tuple(counts), sum(counts))
 
     @property
     def measure(self) -> Measure:

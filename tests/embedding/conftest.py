@@ -1,16 +1,17 @@
 """A model whose vectors tell pictures apart, and pictures."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tiny
-import torch
 from PIL import Image
 
-from vitzoo import ViT, create
+from vitzoo import Store, ViT, create
 
 COUNT = 11
+FEW: dict[str, Any] = {"batch_size": 3, "rows_per_file": 4, "num_workers": 0}
 
 
 @pytest.fixture(scope="session")
@@ -40,4 +41,10 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.name != "_lock"}
 
 
-torch.set_num_threads(1)
+def vectors(store: Store) -> dict[str, np.ndarray[Any, Any]]:
+    """By key."""
+    return {
+        key: vector
+        for block in store.blocks()
+        for key, vector in zip(block.table["key"].to_pylist(), block.vectors, strict=True)
+    }

@@ -13,6 +13,7 @@ from typing import Any
 from vitzoo.registry.families import KINDS
 from vitzoo.registry.recipes import Recipe
 from vitzoo.spec import FamilyFile, ViTSpec, WeightsEntry
+from vitzoo.spec.figures import FiguresFile
 
 FOLDER = Path(__file__).parents[1] / "registry" / "schema"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -28,7 +29,7 @@ LAYOUT = {"type": "string", "description": "of all sources that state none; the 
 
 
 def schemas() -> dict[str, dict[str, Any]]:
-    """File name -> JSON Schema, for `registry/families`, `registry/presets.yaml` and `registry/recipes`."""
+    """File name -> JSON Schema, for each kind of file in `registry/`."""
     spec, entry = _inheriting(ViTSpec), _inheriting(WeightsEntry)
     definitions = {**spec.pop("$defs"), **entry.pop("$defs")}
     for source in definitions.values():
@@ -46,6 +47,7 @@ def schemas() -> dict[str, dict[str, Any]]:
         "families.schema.json": _file_schema("family", definitions),
         "presets.schema.json": _file_schema("presets", definitions),
         "recipes.schema.json": _recipe_schema(),
+        "figures.schema.json": _figures_schema(),
     }
 
 
@@ -60,6 +62,10 @@ def _recipe_schema() -> dict[str, Any]:
     base = {"type": "string", "description": "the recipe that this one starts from, by name or file"}
     properties = {"base": base, **recipe["properties"]}
     return {"$schema": DIALECT, **recipe, "title": "vitzoo registry, recipe", "properties": properties}
+
+
+def _figures_schema() -> dict[str, Any]:
+    return {"$schema": DIALECT, **FiguresFile.model_json_schema(), "title": "vitzoo registry, figures"}
 
 
 def _inheriting(cls: type[ViTSpec | WeightsEntry | Recipe]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from vitzoo.embedding.search import search
     from vitzoo.embedding.store import Store
     from vitzoo.errors import VitzooError
+    from vitzoo.evaluation.choice import choose
     from vitzoo.evaluation.measure import evaluate
     from vitzoo.evaluation.probes import probe
     from vitzoo.images.load import load_image
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 
 _HOMES = {
+    "choose": "vitzoo.evaluation.choice",
     "convert": "vitzoo.checkpoints.convert",
     "create": "vitzoo.publish.dialect",
     "duplicates": "vitzoo.embedding.duplicates",
@@ -76,6 +78,7 @@ __all__ = [
     "ViTSpec",
     "VitzooError",
     "add_registry",
+    "choose",
     "convert",
     "create",
     "cross_validate",

@@ -16,6 +16,7 @@ from vitzoo.version import __version__
 COMMANDS = {
     "list": "list:list_",
     "info": "info:info",
+    "choose": "choose:choose",
     "classify": "classify:classify",
     "convert": "convert:convert",
     "verify": "verify:verify",

@@ -9,6 +9,7 @@ from vitzoo.errors import SpecError
 from vitzoo.registry.describe import Info
 from vitzoo.registry.describe import info as lookup
 from vitzoo.registry.digests import digest_in_words
+from vitzoo.registry.figures import Figure
 from vitzoo.registry.reference import Name, parse, place_of
 
 
@@ -52,8 +53,22 @@ def info(
         print("\n  weights (the first is the default):")
         for tag in found.tags:
             print(f"    {tag}  {registry.record(tag).license}")
+    if found.figures:
+        print("\n  published (--json has the sources):")
+        print(columns([_figure(one) for one in found.figures], right=(1,)))
     if report is not None:
         print(f"\n{report}")
+
+
+def _figure(figure: Figure) -> tuple[str, str, str, str]:
+    """What was measured, at which size, and who did it."""
+    measure = registry.measures()[figure.measure]
+    return (
+        f"    {measure['title']}",
+        f"{figure.value:,.10g} {measure['unit']}",
+        f"at {figure.img_size} px",
+        f"{measure['measured_by']}, {measure['published']}",
+    )
 
 
 def _facts(found: Info) -> list[tuple[str, str]]:

@@ -1,13 +1,14 @@
 """What a model is, counted from its spec alone: the shape of every stage, parameters, multiply-adds. No torch."""
 
 from dataclasses import dataclass
-from math import prod
 from typing import Any, NamedTuple
 
 from vitzoo import registry
 from vitzoo.errors import RegistryError
+from vitzoo.registry.figures import Figure
 from vitzoo.registry.reference import Name, parse
-from vitzoo.spec import MLP, AttentionKind, Head, Pool, Preprocessing, ViTSpec, WeightsEntry
+from vitzoo.spec import MLP, Head, Pool, Preprocessing, ViTSpec, WeightsEntry
+from vitzoo.spec.multiply_adds import count_macs as count_macs
 from vitzoo.spec.tensors import count_parameters as count_parameters
 
 
@@ -28,6 +29,8 @@ class Info:
     tags: tuple[str, ...] = ()
     preprocessing: Preprocessing | None = None
     """Of a model at hand; of weights of the registry it stands there."""
+    figures: tuple[Figure, ...] = ()
+    """What was published of weights, and of their architecture's speed."""
 
     @property
     def params(self) -> int:
@@ -51,6 +54,7 @@ class Info:
             "spec": self.spec.model_dump(mode="json"),
             "weights": None if self.weights is None else self.weights.model_dump(mode="json"),
             "tags": list(self.tags),
+            "figures": [{**one._asdict(), **registry.measures()[one.measure]} for one in self.figures],
         } | ({} if self.preprocessing is None else {"preprocessing": self.preprocessing.model_dump(mode="json")})
 
 
@@ -66,9 +70,13 @@ def info(name: str) -> Info:
     found = registry.resolve(reference.name)
     tags = tuple(registry.entries_of(found.model))
     if found.tag is None:
-        return Info(found.model, registry.model_spec(found.model), tags=tags)
+        return Info(
+            found.model, registry.model_spec(found.model), tags=tags, figures=tuple(registry.figures(found.model))
+        )
     full = f"{found.model}.{found.tag}"
-    return Info(full, registry.entry_spec(full), registry.weights_entry(full), tags)
+    return Info(
+        full, registry.entry_spec(full), registry.weights_entry(full), tags, figures=tuple(registry.figures(full))
+    )
 
 
 def no_classes(spec: ViTSpec) -> str:
@@ -80,27 +88,6 @@ def no_classes(spec: ViTSpec) -> str:
         f"this model has no classifier: it {what}; choose weights that were trained on classes "
         "(`vitzoo list '*ft_in1k*'`), or make a classifier of it with `vitzoo finetune`"
     )
-
-
-def count_macs(spec: ViTSpec, batch: int = 1) -> int:
-    """Multiply-adds of all matrix products of one forward pass, attention's own included."""
-    tokens, dim = spec.num_patches + spec.num_prefix_tokens, spec.hidden_dim
-    patches = spec.num_patches * spec.in_chans * prod(spec.patch_size) * dim
-    mlp = (3 if spec.mlp is MLP.GATED else 2) * dim * spec.mlp_dim
-    # Differential attention has two maps, each of queries and keys half as wide.
-    attention = tokens * spec.attn_dim * (2 if spec.attention is AttentionKind.SOFTMAX else 3)
-    blocks = sum(2 * dim * (spec.attn_dim + heads * spec.dim_per_head) + mlp + attention for heads in spec.kv_heads)
-    pool = once = 0
-    if spec.pool is Pool.MAP:
-        keys = spec.num_patches + (spec.num_prefix_tokens if spec.pool_prefix else 0)
-        once = dim * dim  # the one query is projected once a batch
-        pool = dim * dim * (1 + 2 * keys) + 2 * keys * dim + 2 * dim * (spec.pool_mlp_dim or spec.mlp_dim)
-    head = spec.pooled_dim * (spec.num_classes or spec.out_dim or 0) * (2 if spec.head is Head.DISTILLED else 1)
-    if spec.head is Head.PRE_LOGITS:
-        head += spec.pooled_dim**2
-    if spec.pool is Pool.NONE:
-        head *= tokens
-    return batch * (patches + tokens * blocks + pool + head) + once
 
 
 def stages(spec: ViTSpec) -> list[Stage]:

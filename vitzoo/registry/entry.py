@@ -16,6 +16,8 @@ class Entry(NamedTuple):
     spec: Fields
     """All fields of the `ViTSpec`, as JSON has them."""
     params: int
+    macs: int
+    """Multiply-adds of one picture at its own size."""
     aliases: Sequence[str]
     weights: Fields | None = None
     """All fields of the `WeightsEntry`, as JSON has them; None for a model."""

@@ -15,6 +15,7 @@ from vitzoo.registry.entry import Entry, Fields, near
 from vitzoo.registry.strict_yaml import read_yaml
 from vitzoo.spec import FamilyFile, ViTSpec, WeightsEntry
 from vitzoo.spec.base import unknown_field
+from vitzoo.spec.multiply_adds import count_macs
 from vitzoo.spec.tensors import count_parameters
 
 T = TypeVar("T")
@@ -109,7 +110,9 @@ class Families:
             fields = {key: value for key, value in self._inherit(written).items() if key != "aliases"}
             spec = checked(ViTSpec.parse, fields, written.where)
             plain = spec.model_dump(mode="json")
-            self.models[name] = Entry(name, str(written.file), plain, count_parameters(spec), _aliases(written))
+            self.models[name] = Entry(
+                name, str(written.file), plain, count_parameters(spec), count_macs(spec), _aliases(written)
+            )
         return self.models[name]
 
     def entry(self, name: str) -> Entry:
@@ -238,7 +241,8 @@ def _completed(written: Written, fields: Fields, model: Entry) -> Entry:
         raise RegistryError(
             f"{written.where}: labels has {classes} names, and num_classes is {spec.num_classes}; change one of them"
         )
-    return Entry(written.name, str(written.file), plain, params, entry.aliases, entry.model_dump(mode="json"))
+    macs, published = count_macs(spec), entry.model_dump(mode="json")
+    return Entry(written.name, str(written.file), plain, params, macs, entry.aliases, published)
 
 
 def _laid_out(fields: Fields, family: FamilyFile) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from vitzoo.errors import RegistryError
 from vitzoo.registry import shipped
 from vitzoo.registry.entry import Entry, Fields, implied_names, near
+from vitzoo.registry.figures import NO_FIGURES, Figure, figures_of
 from vitzoo.small_files import there
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 ENVIRONMENT = "VITZOO_REGISTRY"
 ENTRY_POINTS = "vitzoo.registries"
+PARTS = ("files", "defaults", "specs", "models", "weights", "aliases", "presets")
 
 
 class Resolved(NamedTuple):
@@ -84,6 +86,18 @@ def entry_spec(name: str) -> "ViTSpec":
 def record(name: str) -> Entry:
     """A model, `model.tag` or an alias as plain data: what a list shows, at the price of no import."""
     return _registry().named(resolve(name).name)
+
+
+def figures(name: str) -> list[Figure]:
+    """What was published of a model, of weights or of an alias of them; see `measures` for who measured it, and how."""
+    entry = record(name)
+    return figures_of(entry.name, tuple(entry.spec["img_size"]), _registry().figures)
+
+
+def measures() -> Mapping[str, Fields]:
+    """What was measured, by its short name: title, kind, unit, source, place, measured_by, how, published."""
+    found: Mapping[str, Fields] = _registry().figures["measures"]
+    return found
 
 
 def knows(name: str) -> bool:
@@ -142,7 +156,7 @@ class _Registry:
     """The entries of every file read so far. `extended` builds a new one, so an error leaves the old one as it was."""
 
     def __init__(self, plain: Mapping[str, Any] | None = None) -> None:
-        plain = plain or {key: {} for key in ("files", "defaults", "specs", "models", "weights", "aliases", "presets")}
+        plain = plain or {**{key: {} for key in PARTS}, "figures": NO_FIGURES}
         specs = [{**plain["defaults"], **fields} for fields in plain["specs"]]
         self.files: list[str] = list(plain["files"])
         self.models, self.weights = (
@@ -151,6 +165,7 @@ class _Registry:
         )
         self.aliases: dict[str, str] = plain["aliases"]
         self.presets: Fields = plain["presets"]
+        self.figures: dict[str, Any] = plain["figures"]
         self._specs: dict[int, ViTSpec] = {}
         self._entries: dict[str, WeightsEntry] = {}
 
@@ -196,6 +211,7 @@ class _Registry:
             "specs": [json.loads(text) for text in specs],
             "aliases": self.aliases,
             "presets": self.presets,
+            "figures": self.figures,
         }
 
     def extended(self, path: Path) -> "_Registry":
@@ -210,11 +226,13 @@ class _Registry:
         """With what is right in the files at `path`, and what is wrong; a file that is there already is left out."""
         from vitzoo.registry import families
         from vitzoo.registry.digests import read_digests
+        from vitzoo.registry.figures import read_figures
 
         files, shared = _files_at(path)
         files, presets = [file for file in files if str(file) not in self.files], self._presets(shared)
         known = {"models": self.models, "weights": self.weights}
-        digests = read_digests(path if there(path) and path.is_dir() else path.parent)
+        folder = path if there(path) and path.is_dir() else path.parent
+        digests = read_digests(folder)
         found = families.Families(files, known, presets, digests)
         aliases, problems = self._aliases(found.models, found.weights)
         new = _Registry()
@@ -222,7 +240,12 @@ class _Registry:
         new.models, new.weights = {**self.models, **found.models}, {**self.weights, **found.weights}
         new.aliases = {**self.aliases, **aliases}
         new.presets = self.presets or {kind: getattr(presets, kind) for kind in families.KINDS}
-        return new, [*found.problems, *problems]
+        tables = (
+            [file for file in shipped.figure_files(folder) if str(file) not in self.files] if folder == path else []
+        )
+        new.figures, wrong = read_figures(tables, self.figures, {*new.models, *new.weights})
+        new.files += map(str, tables)
+        return new, [*found.problems, *problems, *wrong]
 
     def _presets(self, file: Path | None) -> "FamilyFile":
         """What the files of a folder share, on top of what ships."""

@@ -17,7 +17,7 @@ from vitzoo.file_locks import at_work
 COMPILED = "compiled.json"
 FOLDERS = ("families", "domains", "models", "weights")
 """What a registry's folder may hold: files of one form. The last two are how registries were laid out once."""
-PRESETS, DIGESTS = "presets.yaml", "digests.json"
+PRESETS, DIGESTS, FIGURES = "presets.yaml", "digests.json", "figures"
 KEPT = 8
 """Compiled registries that the cache holds at most: one for each state of a checkout that was used lately."""
 
@@ -34,6 +34,11 @@ def data_dir() -> Path:
 def yaml_files(folder: Path) -> list[Path]:
     """The families of a registry's folder, in the order in which they are read."""
     return [file for name in FOLDERS for file in sorted((folder / name).glob("*.yaml"))]
+
+
+def figure_files(folder: Path) -> list[Path]:
+    """The published figures of a registry's folder."""
+    return sorted((folder / FIGURES).glob("*.yaml"))
 
 
 def compiled(build: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -69,7 +74,11 @@ def _digest(folder: Path) -> str:
 def _parts(folder: Path) -> Iterator[Path]:
     """All that the compiled registry depends on."""
     package = Path(__file__).parents[1]
-    yield from (file for file in (folder / PRESETS, folder / DIGESTS, *yaml_files(folder)) if file.is_file())
+    yield from (
+        file
+        for file in (folder / PRESETS, folder / DIGESTS, *figure_files(folder), *yaml_files(folder))
+        if file.is_file()
+    )
     yield from sorted((package / "spec").glob("*.py"))
     yield from sorted((package / "registry").glob("*.py"))
 

@@ -17,6 +17,7 @@ COMMANDS = {
     "list": "list:list_",
     "info": "info:info",
     "choose": "choose:choose",
+    "show": "show:show",
     "classify": "classify:classify",
     "convert": "convert:convert",
     "verify": "verify:verify",

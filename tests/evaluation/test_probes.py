@@ -6,18 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from training import SPEC, write_model, write_pictures
 
 import vitzoo
-from vitzoo.errors import DataError, SpecError, WeightsError
+from vitzoo.errors import DataError, SpecError
 from vitzoo.evaluation.predict import Reading
 from vitzoo.evaluation.probes import METHODS, last_blocks, probe
-from vitzoo.evaluation.vectors import Store
 
 BARE = {"class_token": False, "pos_prefix": "none", "pool": "avg"}
 ALONE = Reading(num_workers=0)
@@ -99,76 +96,14 @@ def test_tokens_that_would_not_fit_are_refused(model: Path, data: Path, monkeypa
         probe(model, data, "attentive", reading=ALONE)
 
 
-# What is kept.
-
-
-def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many pictures went through a model."""
-    seen: list[int] = []
-    whole = vitzoo.ViT.forward_features
-
-    def counted(self: vitzoo.ViT, x: torch.Tensor) -> torch.Tensor:
-        seen.append(len(x))
-        return whole(self, x)
-
-    monkeypatch.setattr(vitzoo.ViT, "forward_features", counted)
-    return seen
-
-
-def test_kept_vectors_are_used_for_the_same_and_for_nothing_else(
-    model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store, seen = Store(tmp_path / "vectors"), calls(monkeypatch)
-
-    def computed(vit: vitzoo.ViT) -> int:
-        seen.clear()
-        found = probe(vit, data, "class-mean", reading=ALONE, store=store, bootstrap=0).evaluation
-        count = sum(seen)
-        assert torch.equal(probe(vit, data, "class-mean", reading=ALONE, bootstrap=0).evaluation.scores, found.scores)
-        return count
-
-    vit = vitzoo.create(model)
-    assert computed(vit) == 48
-    assert computed(vitzoo.create(model)) == 0
-    moved = data.rename(tmp_path / "elsewhere")
-    data.symlink_to(moved)
-    assert computed(vit) == 0  # the pixels decide, not the names
-    picture = next((moved / "train" / "red").iterdir())
-    shutil.copy(next((moved / "train" / "blue").iterdir()), picture)
-    assert computed(vit) == 0
-    pixels = np.random.default_rng(1).integers(0, 255, (20, 24, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(picture)
-    assert computed(vit) == 1
-    with torch.no_grad():
-        vit.blocks[0].mlp.fc1.bias[0] += 1e-3
-    assert computed(vit) == 48  # other weights
-    vit.preprocessing = vit.preprocessing.replace(mean=(0.1, 0.2, 0.3))
-    assert computed(vit) == 48
-    assert computed(vitzoo.create(model, img_size=32)) == 48
-    assert computed(vitzoo.create(model, dtype=torch.float64)) == 48
-    wide = vitzoo.create(model)
-    wide.spec = wide.spec.replace(norm_eps=1e-3)
-    assert computed(wide) == 48
-
-
-def test_a_damaged_file_of_vectors_is_an_error(model: Path, data: Path, tmp_path: Path) -> None:
-    store = Store(tmp_path / "vectors")
-    probe(model, data, "class-mean", reading=ALONE, store=store, bootstrap=0)
-    (file,) = store.folder.iterdir()
-    file.write_bytes(file.read_bytes()[:500])
-    with pytest.raises(WeightsError, match=r"damaged file .*; delete it"):
-        probe(model, data, "class-mean", reading=ALONE, store=store)
-
-
 def test_the_command_tells_how_it_was_chosen(run: Callable[..., Any], model: Path, data: Path, tmp_path: Path) -> None:
-    words = ("probe", model, data, "--num-workers", "0", "--vectors", tmp_path / "vectors")
+    words = ("probe", model, data, "--num-workers", "0")
     found = json.loads(run(*words, "--json", "--predictions", tmp_path / "p.csv").out)
     assert found["top1"] == 1.0
     assert found["probe"]["method"] == "linear"
     assert len(found["probe"]["trials"]) == 4 * 13
     assert found["probe"]["trials"][found["probe"]["chosen"]] == max(found["probe"]["trials"].values())
     assert (tmp_path / "p.csv").is_file()
-    assert len(list((tmp_path / "vectors").iterdir())) == 1
     assert "note: class-mean probe on 3 training pictures" in run(*words, "--method", "class-mean", "--shots", "1").out
 
 

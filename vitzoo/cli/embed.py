@@ -8,7 +8,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vitzoo.cli.options import AsJson, Device, ImgSize, ModelArgument, NumWorkersOrNone, size, usable_device
+from vitzoo.cli.options import (
+    AsJson,
+    Device,
+    GroupBy,
+    ImageColumn,
+    ImgSize,
+    LabelColumn,
+    ModelArgument,
+    NumWorkersOrNone,
+    SplitColumn,
+    size,
+    usable_device,
+)
+from vitzoo.data.columns import Columns
 from vitzoo.errors import SpecError, one_line
 from vitzoo.extras import extra_for
 
@@ -56,6 +69,10 @@ def embed(
     batch_size: BatchSize = 32,
     deterministic: Deterministic = False,
     rows_per_file: RowsPerFile = 8192,
+    label_column: LabelColumn = None,
+    image_column: ImageColumn = None,
+    split_column: SplitColumn = None,
+    group_by: GroupBy = None,
     device: Device = "cpu",
     num_workers: NumWorkersOrNone = None,
     as_json: AsJson = False,
@@ -79,6 +96,7 @@ def embed(
         batch_size=batch_size,
         deterministic=deterministic,
         rows_per_file=rows_per_file,
+        columns=Columns(tuple(label_column or ()), image_column, split_column, group_by),
         num_workers=num_workers,
         **options,
     )

@@ -1,6 +1,5 @@
 """`vitzoo probe`: what the vectors of a frozen model are worth, by a classifier that is trained on them."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 
 def probe(
     model: ModelArgument,
-    data: Annotated[str, typer.Argument(help=f"{DATA}, split into train and val or test")],
+    data: Annotated[str, typer.Argument(help=f"{DATA}, split into train and val or test; or a store of vitzoo embed")],
     method: Annotated[str, typer.Option(help="linear (DINOv2's grid), logistic, attentive, class-mean")] = "linear",
     train: Annotated[
         str | None, typer.Option(metavar="DATA", help="pictures to train on; those of DATA if not given")
@@ -45,9 +44,6 @@ def probe(
     group_by: GroupBy = None,
     shots: Annotated[int | None, typer.Option(min=1, help="training pictures of each class; all if not given")] = None,
     draws: Annotated[int, typer.Option(min=1, help="times that the shots are drawn")] = 10,
-    vectors: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="keep what the model makes of each picture for the next time")
-    ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="list labels that may be wrong, and pictures alike in both parts")
     ] = False,
@@ -69,7 +65,6 @@ def probe(
         opened(model, img_size, device, dtype, compile),
         data,
         method,
-        vectors,
         (batch_size, num_workers, strict_data),
         train=train,
         split=split,
@@ -82,9 +77,8 @@ def probe(
     report(model, found.evaluation, found.facts() | (found.check(seed) if check else {}), predictions, as_json)
 
 
-def _probed(vit: "ViT", data: str, method: str, folder: Path | None, reading: Any, **options: Any) -> "Probe":
+def _probed(vit: "ViT", data: str, method: str, reading: Any, **options: Any) -> "Probe":
     from vitzoo.evaluation.predict import Reading
     from vitzoo.evaluation.probes import probe as run
-    from vitzoo.evaluation.vectors import Store
 
-    return run(vit, data, method, reading=Reading(*reading), store=None if folder is None else Store(folder), **options)
+    return run(vit, data, method, reading=Reading(*reading), **options)

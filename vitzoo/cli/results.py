@@ -87,7 +87,8 @@ def _headline(found: "Evaluation") -> Iterator[tuple[str, ...]]:
             ends = "" if between is None else f"95 % between {_said(name, between.low)} and {_said(name, between.high)}"
             yield called, _said(name, found.metrics[name]), ends
     yield "pictures", f"{len(found.targets):,} ({found.split})", ""
-    yield "pictures a second", f"{found.pictures_per_second:.0f}", ""
+    if found.pictures_per_second:  # none were read where their vectors were there
+        yield "pictures a second", f"{found.pictures_per_second:.0f}", ""
 
 
 def _said(metric: str, value: float) -> str:

@@ -59,7 +59,11 @@ class Home(NamedTuple):
 
 def open_files(root: Path, columns: Columns) -> dict[str, Pictures]:
     """The splits of a folder or a tar file."""
-    found = found_in(root)
+    return meant_by(root, found_in(root), columns)
+
+
+def meant_by(root: Path, found: Found, columns: Columns) -> dict[str, Pictures]:
+    """What the folders of a tree or a tar file say of the pictures in them."""
     if not found.pictures:
         raise DataError(f"{root}: no pictures found; expected a folder for each class with pictures in it{_why(found)}")
     homes, aside = _homes(root, found, columns.group_by)

@@ -1,6 +1,7 @@
 """Which pictures are trained on, which are validated on and which are for the evaluation at the end."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,8 @@ from vitzoo.data.places import Skipped
 from vitzoo.data.truth import CLASSLESS, without_classes
 from vitzoo.errors import Argument, DataError
 from vitzoo.spec import TaskKind
+
+Source = str | os.PathLike[str]
 
 
 class Parts(NamedTuple):
@@ -27,17 +30,18 @@ class Parts(NamedTuple):
 
 
 def parts_of(
-    path: str | os.PathLike[str],
-    val: str | os.PathLike[str] | None = None,
+    path: Source,
+    val: Source | None = None,
     columns: Columns = ANY,
     kind: TaskKind | None = None,
+    opener: Callable[[Source, Columns], dict[str, Pictures]] = open_splits,
 ) -> Parts:
     """The splits of a data set; validation pictures may be from another one. Labels of some tasks are no classes.
 
     Raises:
         DataError: see `open_splits`; also one class alone, or validation pictures of a class that is not trained.
     """
-    splits, beside = open_splits(path, columns), None if val is None else open_splits(val, columns)
+    splits, beside = opener(path, columns), None if val is None else opener(val, columns)
     if kind in CLASSLESS:
         splits = {part: without_classes(pictures) for part, pictures in splits.items()}
         beside = beside and {part: without_classes(pictures) for part, pictures in beside.items()}

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from vitzoo.data.places import Reader, Skipped
+from vitzoo.data.seen import Seen
 from vitzoo.errors import Argument, DataError
 from vitzoo.extras import advice
 from vitzoo.images.load import Read
@@ -67,6 +68,8 @@ class Pictures:
     """Pictures of one group, such as those of one patient, are never on both sides of a split."""
     weights: npt.NDArray[np.float64] | None = None
     """What the loss of each picture counts."""
+    seen: Seen | None = None
+    """What a model made of each; then none is opened."""
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -90,6 +93,7 @@ class Pictures:
             labels=None if self.labels is None else [self.labels[i] for i in chosen],
             groups=None if self.groups is None else self.groups[chosen],
             weights=None if self.weights is None else self.weights[chosen],
+            seen=None if self.seen is None else self.seen.take(chosen),
         )
 
     def leaving_out(self, more: tuple[Skipped, ...]) -> "Pictures":

@@ -1,19 +1,21 @@
-"""The pictures of which vectors are wanted, with no word of classes."""
+"""The pictures of which vectors are wanted, each with its class and its part where something says them."""
 
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 
-from vitzoo.data.folders import found_in
+from vitzoo.data.columns import ANY, Columns
+from vitzoo.data.folders import Found, found_in, meant_by
 from vitzoo.data.natural import natural
 from vitzoo.data.open import TABLES, open_splits
-from vitzoo.data.pictures import Pictures
+from vitzoo.data.pictures import NO_CLASS, WHOLE, Pictures
 from vitzoo.data.places import Place, Skipped
-from vitzoo.embedding.store import Row
+from vitzoo.data.saying import say
+from vitzoo.embedding.store import Row, Said
 from vitzoo.errors import DataError
 
 Data = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
@@ -31,6 +33,8 @@ class Items:
     """What opens those."""
     left_out: tuple[Skipped, ...] = ()
     """Files beside them that are no pictures."""
+    said: Mapping[str, Said] = field(default_factory=dict)
+    """What is known of the pictures, by their keys."""
     whole: bool = True
     """Whether they are all that the source has: a list does not say what is gone."""
 
@@ -47,19 +51,26 @@ class Items:
 
     def row(self, i: int, sha256: str | None) -> Row:
         """What a store says of a picture."""
-        place = self.places[i]
+        key, place = self.keys[i], self.places[i]
+        label, split = self.said_of(key)
         if place is None:
-            return Row(self.keys[i], self.source, None, None, None, sha256)
-        return Row(self.keys[i], self.source, _text(str(place.path)), place.start, place.size, sha256)
+            return Row(key, self.source, None, None, None, sha256, label, split)
+        return Row(key, self.source, _text(str(place.path)), place.start, place.size, sha256, label, split)
+
+    def said_of(self, key: str) -> Said:
+        """The class and the part of a picture, where they are known."""
+        return self.said.get(key, (None, None))
 
 
-def items_of(data: Data) -> list[Items]:
+def items_of(data: Data, columns: Columns = ANY) -> list[Items]:
     """The pictures of a folder, tar file, picture file, table, dataset or shards; or of a list of files.
+
+    `columns` says what folders within folders or the columns of a table mean.
 
     Raises:
         DataError: there is nothing, or no picture in it.
     """
-    found = [_listed(data)] if not isinstance(data, str | os.PathLike) else _opened(data)
+    found = [_listed(data)] if not isinstance(data, str | os.PathLike) else _opened(data, columns)
     if not any(map(len, found)):
         where = data if isinstance(data, str | os.PathLike) else "the list of files"
         raise DataError(f"{where}: no pictures found{_first(found)}")
@@ -72,7 +83,7 @@ def _listed(paths: Iterable[str | os.PathLike[str]]) -> Items:
     return Items("", list(map(_text, keys)), [Place(Path(key).absolute()) for key in keys], whole=False)
 
 
-def _opened(data: str | os.PathLike[str]) -> list[Items]:
+def _opened(data: str | os.PathLike[str], columns: Columns) -> list[Items]:
     path = Path(data)
     if path.is_file() and path.suffix.lower() not in (".tar", *TABLES):
         return [_listed([path])]
@@ -83,8 +94,9 @@ def _opened(data: str | os.PathLike[str]) -> list[Items]:
         names = sorted(found.pictures, key=lambda name: natural(str(name)))
         places = [found.pictures[name] for name in names]
         keys = [_text(str(name)) for name in names]
-        return [Items(_text(str(path.resolve())), keys, places, left_out=tuple(found.left_out))]
-    splits = open_splits(data)
+        left_out, said = tuple(found.left_out), _said_by_folders(path, found, columns)
+        return [Items(_text(str(path.resolve())), keys, places, None, left_out, said)]
+    splits = open_splits(data, columns)
     return [_of_split(str(data), split, pictures) for split, pictures in splits.items()]
 
 
@@ -93,7 +105,35 @@ def _of_split(source: str, split: str, pictures: Pictures) -> Items:
     first = {f"{split}/{name}": i for i, name in reversed(list(enumerate(pictures.names)))}
     once = pictures.take(np.array(sorted(first.values()), dtype=np.int64))
     names = [f"{split}/{name}" for name in once.names]
-    return Items(source, names, [None] * len(names), once, pictures.left_out)
+    said = _said(split, pictures, [f"{split}/{name}" for name in pictures.names])
+    return Items(source, names, [None] * len(names), once, pictures.left_out, said)
+
+
+def _said_by_folders(root: Path, found: Found, columns: Columns) -> dict[str, Said]:
+    """What the folders around pictures say, where they can be meant in one way alone.
+
+    Vectors are wanted of pictures in any folders, so that those which say no class are no error; it is said.
+    """
+    if not found.pictures:
+        return {}
+    try:
+        splits = meant_by(root, found, columns)
+    except DataError as error:
+        if columns != ANY:
+            raise
+        say(f"no labels are kept: {error}")
+        return {}
+    parts = (_said(split, pictures, list(map(_text, pictures.names))) for split, pictures in splits.items())
+    return {key: one for part in parts for key, one in part.items()}
+
+
+def _said(split: str, pictures: Pictures, keys: Sequence[str]) -> dict[str, Said]:
+    """What is known of each picture; of one in rows of several classes no class."""
+    part, found = None if split == WHOLE else split, dict[str, Said]()
+    for key, target in zip(keys, pictures.targets.tolist(), strict=True):
+        label = None if target == NO_CLASS else _text(pictures.classes[target])
+        found[key] = (label if found.get(key, (label,))[0] == label else None, part)
+    return found
 
 
 def _text(name: str) -> str:

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
@@ -15,12 +15,13 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from vitzoo.data.columns import ANY, Columns
 from vitzoo.data.progress import tracked
 from vitzoo.data.saying import say_reading, summed
 from vitzoo.embedding.features import Extractor, extractor
 from vitzoo.embedding.items import Data, Items, items_of
 from vitzoo.embedding.recipe import DTYPES, Made, Recipe, recipe_of
-from vitzoo.embedding.store import Row, Store
+from vitzoo.embedding.store import Row, Said, Store
 from vitzoo.embedding.writing import Known, Writer, writing
 from vitzoo.errors import Argument, ImageError, SpecError
 from vitzoo.images.load import unusual
@@ -64,6 +65,7 @@ def embed(
     batch_size: int = 32,
     deterministic: bool = False,
     rows_per_file: int = ROWS,
+    columns: Columns = ANY,
     num_workers: int | None = None,
     **options: object,
 ) -> Embedded:
@@ -79,17 +81,15 @@ def embed(
         batch_size: pictures in a forward pass.
         deterministic: all forward passes are of one size; see `Recipe.batch_size`.
         rows_per_file: pictures of a file; a killed run loses the work on the file that it was at.
+        columns: what folders within folders or the columns of a table mean; labels and splits are kept where known.
         num_workers: processes that read pictures; as many as there are cores by default.
         options: of `create`, such as img_size and device; its dtype is `model_dtype` here.
 
     Raises:
         SpecError, DataError: features that the model lacks, other vectors; no pictures, a folder that is not writable.
     """
-    if dtype not in DTYPES:
-        raise SpecError(f"vectors are kept as {' or '.join(DTYPES)}, found '{dtype}'; choose with ", Argument("dtype"))
-    if min(batch_size, rows_per_file) < 1:
-        raise SpecError(f"batch_size {batch_size} and rows_per_file {rows_per_file} have to be 1 at least")
-    found = items_of(data)
+    _check(dtype, batch_size, rows_per_file)
+    found = items_of(data, columns)
     options |= {"dtype": options.pop("model_dtype")} if "model_dtype" in options else {}
     vit = model if isinstance(model, ViT) else create(model, pretrained=True, **options)  # type: ignore[arg-type]
     how = extractor(vit.eval(), features, blocks)
@@ -104,6 +104,13 @@ def embed(
     return Embedded(store, computed, kept, removed, tuple(store.unread_rows()), sum(len(i.left_out) for i in found))
 
 
+def _check(dtype: str, batch_size: int, rows_per_file: int) -> None:
+    if dtype not in DTYPES:
+        raise SpecError(f"vectors are kept as {' or '.join(DTYPES)}, found '{dtype}'; choose with ", Argument("dtype"))
+    if min(batch_size, rows_per_file) < 1:
+        raise SpecError(f"batch_size {batch_size} and rows_per_file {rows_per_file} have to be 1 at least")
+
+
 class _Work(NamedTuple):
     vit: ViT
     how: Extractor
@@ -115,9 +122,11 @@ class _Work(NamedTuple):
 
 def _brought_up_to_date(writer: Writer, items: Items, work: _Work) -> tuple[int, int, int]:
     """What a store has of one source becomes what is there now; pictures computed, kept and removed."""
-    todo, gone = _compare(items, writer.known(items.source))
-    if gone:
-        writer.commit(removed={(items.source, key) for key in gone})
+    known = writer.known(items.source)
+    todo, gone = _compare(items, known)
+    said = _said_anew(items, known, todo)
+    if gone or said:
+        writer.commit(removed={(items.source, key) for key in gone}, said=said)
     size = work.rows_per_file
     files = [todo[i : i + size] for i in range(0, len(todo), size)]
     remarks = summed(_compute(work, items, files, writer))
@@ -143,6 +152,14 @@ def _compare(items: Items, known: dict[str, Known]) -> tuple[list[int], set[str]
                 if found is not None and found == known[items.keys[i]].sha256
             }
     return [i for i in range(len(items)) if i not in same], gone
+
+
+def _said_anew(items: Items, known: Mapping[str, Known], todo: Sequence[int]) -> dict[tuple[str, str], Said]:
+    """Of the pictures whose vectors stay those that are said to be of another class or part than the store has."""
+    left = set(todo)
+    there = [key for i, key in enumerate(items.keys) if i not in left and known[key].stem is not None]
+    told = ((key, items.said_of(key)) for key in there)
+    return {(items.source, key): now for key, now in told if now != (known[key].label, known[key].split)}
 
 
 def _compute(work: _Work, items: Items, files: Sequence[Sequence[int]], writer: Writer) -> Iterator[tuple[str, Note]]:

@@ -13,6 +13,8 @@ from vitzoo.spec import About, Size, ViTSpec
 from vitzoo.spec.base import Frozen
 from vitzoo.version import __version__
 
+MANIFEST = "_vitzoo.json"
+"""The file of a store that says how its vectors were made; a folder that has it is a store."""
 DTYPES = ("float32", "float16")
 """Of the numbers that are kept; Parquet has no bfloat16."""
 
@@ -51,6 +53,16 @@ class Recipe(Frozen):
         mine, theirs = _compared(self), _compared(other)
         return [f"{name} {mine[name]} here and {theirs[name]} there" for name in mine if mine[name] != theirs[name]]
 
+    def not_of(self, vit: ViT) -> list[str]:
+        """What makes a model another one than that of the vectors, in words: field, here, there."""
+        return self.model_copy(update=_asked_of(vit)).differences(self)
+
+
+def _asked_of(vit: ViT) -> dict[str, Any]:
+    """What a model says of itself that vectors hang on."""
+    size = vit.preprocessing.img_size or vit.spec.img_size
+    return {"weights": tensors_digest(vit), "img_size": size, "spec": vit.spec, "about": vit.about}
+
 
 class Made(NamedTuple):
     """How vectors are asked for, beside the model and its features."""
@@ -62,21 +74,18 @@ class Made(NamedTuple):
 
 def recipe_of(vit: ViT, model: str, extractor: Extractor, made: Made) -> Recipe:
     """The recipe of a model's vectors. A picture of zeros goes through the model once, to see their shape."""
-    like = next(vit.parameters())
-    size = vit.preprocessing.img_size or vit.spec.img_size
+    like, asked = next(vit.parameters()), _asked_of(vit)
+    size = asked["img_size"]
     with torch.inference_mode():
         found = extractor.function(torch.zeros(1, vit.spec.in_chans, *size, device=like.device, dtype=like.dtype))
     return Recipe(
         model=model,
-        weights=tensors_digest(vit),
         features=extractor.name.value,
         blocks=extractor.blocks,
         shape=tuple(found.shape[1:]),
-        img_size=size,
         model_dtype=str(like.dtype).removeprefix("torch."),
-        spec=vit.spec,
-        about=vit.about,
         versions={"vitzoo": __version__, **{name: version(name) for name in ("torch", "pillow", "numpy", "pyarrow")}},
+        **asked,
         **made._asdict(),
     )
 

@@ -1,7 +1,7 @@
 """A folder of vectors: Parquet files that anything reads, and a manifest that says which of them count.
 
     vectors/
-      part-00000-<digest>.parquet     a row for each picture: where it is, the digest of its bytes, its vector
+      part-00000-<digest>.parquet     a row for each picture: where it is, its class, its bytes' digest, its vector
       _unread-<digest>.parquet        a row for each picture that has no vector, with the reason
       _vitzoo.json                    the manifest: how the vectors were made, and the files that count
 
@@ -23,13 +23,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import Field, PositiveInt
 
-from vitzoo.embedding.recipe import Recipe
+from vitzoo.embedding.recipe import MANIFEST, Recipe
 from vitzoo.errors import DataError, SpecError
 from vitzoo.files.digest import hash_file
 from vitzoo.small_files import read_small
 from vitzoo.spec.base import Frozen
 
-MANIFEST = "_vitzoo.json"
 FORMAT: Literal[1] = 1
 LARGEST_MANIFEST = 1 << 28
 RECIPE = b"vitzoo"
@@ -42,9 +41,16 @@ PLACE = (
     pa.field("offset", pa.int64()),
     pa.field("size", pa.int64()),
     pa.field("sha256", pa.string()),
+    pa.field("label", pa.string()),
+    pa.field("split", pa.string()),
 )
-"""Name in its source; the source; the file with its bytes, which of them; their digest. Nulls: it is in no file."""
+"""Name in its source; the source; the file with its bytes, which of them; their digest. Nulls: it is in no file.
+The name of its class and the part that it is in, train, val or test. Nulls: nobody knows."""
 UNREAD = pa.schema([*PLACE, pa.field("reason", pa.string(), nullable=False)])
+
+
+Said = tuple[str | None, str | None]
+"""(label, split) of a picture."""
 
 
 class Row(NamedTuple):
@@ -56,6 +62,8 @@ class Row(NamedTuple):
     offset: int | None
     size: int | None
     sha256: str | None
+    label: str | None = None
+    split: str | None = None
 
 
 class Part(Frozen):

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,15 +15,15 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vitzoo.embedding.recipe import Recipe
-from vitzoo.embedding.store import MANIFEST, UNREAD, Manifest, Part, Row, Store, check_same, schema_of
+from vitzoo.embedding.recipe import MANIFEST, Recipe
+from vitzoo.embedding.store import UNREAD, Manifest, Part, Row, Said, Store, check_same, schema_of
 from vitzoo.errors import DataError
 from vitzoo.file_locks import locking
 from vitzoo.files.atomic import partial_file, replacing, settled
 from vitzoo.files.digest import hash_file
 
 LOCK = "_lock"
-COLUMNS = ("source", "key", "sha256", "removed")
+COLUMNS = ("source", "key", "sha256", "label", "split", "removed")
 Id = tuple[str, str]
 """(source, key) of a picture."""
 ROW_GROUP = 8192
@@ -34,6 +35,8 @@ class Known(NamedTuple):
     stem: str | None
     """How the file with its vector begins; None: it has no vector."""
     sha256: str | None
+    label: str | None = None
+    split: str | None = None
     removed: bool = False
 
 
@@ -48,11 +51,13 @@ class Writer:
         check_same(self.store, recipe)
         self._clean()
         self._unread = {_id(row): (row, reason) for row, reason in self.store.unread_rows()}
-        self._known: dict[Id, Known] = {one: Known(None, row.sha256) for one, (row, _) in self._unread.items()}
+        self._known: dict[Id, Known] = {one: _known(row) for one, (row, _) in self._unread.items()}
         for part in self.store.parts:
             columns = (column.to_pylist() for column in self.store.read(part, COLUMNS).columns)
-            for source, key, sha256, removed in zip(*columns, strict=True):
-                self._known[sys.intern(source), key] = Known(_stem(part), sha256, removed)
+            stem = _stem(part)
+            for source, key, sha256, label, split, removed in zip(*columns, strict=True):
+                said = (label and sys.intern(label), split and sys.intern(split))
+                self._known[sys.intern(source), key] = Known(stem, sha256, *said, removed)
 
     def known(self, source: str) -> dict[str, Known]:
         """The pictures of one source that the store knows, by their keys."""
@@ -64,8 +69,9 @@ class Writer:
         vectors: npt.NDArray[Any] | None = None,
         unread: Mapping[Row, str] | None = None,
         removed: Set[Id] = frozenset(),
+        said: Mapping[Id, Said] = MappingProxyType({}),
     ) -> None:
-        """One step: pictures with their vectors, pictures without one, and pictures that are no longer there.
+        """One step: pictures with their vectors, those without one, those that are gone, and what is said of others.
 
         What the store knew of the same pictures goes with it. The bytes depend on what is given alone.
 
@@ -75,10 +81,10 @@ class Writer:
         reasons = {_id(row): (row, reason) for row, reason in (unread or {}).items()}
         anew = {_id(row) for row in rows} | reasons.keys()
         kept = {one: said for one, said in self._unread.items() if one not in anew and one not in removed} | reasons
-        touched = {self._known[one].stem for one in (*anew, *removed) if one in self._known}
+        touched = {self._known[one].stem for one in (*anew, *removed, *said) if one in self._known}
         with _one_line(self.folder):
             old = self.store.parts
-            whole = [self._rewritten(part, anew, removed) if _stem(part) in touched else part for part in old]
+            whole = [self._rewritten(part, anew, removed, said) if _stem(part) in touched else part for part in old]
             parts = [part for part in whole if part is not None]
             if rows:
                 assert vectors is not None, "rows come with their vectors"
@@ -86,20 +92,27 @@ class Writer:
             self._publish(Manifest(recipe=self.recipe, parts=tuple(parts), unread=self._write_unread(kept)))
             self.store, self._unread = Store(self.folder), kept
             self._clean()
-        self._known |= {_id(row): Known(_stem(parts[-1]), row.sha256) for row in rows}
-        self._known |= {one: Known(None, row.sha256) for one, (row, _) in reasons.items()}
+        self._known |= {_id(row): _known(row, _stem(parts[-1])) for row in rows}
+        self._known |= {one: _known(row) for one, (row, _) in reasons.items()}
+        self._known |= {
+            one: self._known[one]._replace(label=label, split=split) for one, (label, split) in said.items()
+        }
         for one in removed:
             before = self._known.pop(one)
             if before.stem is not None:
                 self._known[one] = before._replace(removed=True)
 
-    def _rewritten(self, part: Part, anew: Set[Id], removed: Set[Id]) -> Part | None:
-        """A file without the pictures that came anew, and with those that are gone marked; None if nothing is left."""
+    def _rewritten(self, part: Part, anew: Set[Id], removed: Set[Id], said: Mapping[Id, Said]) -> Part | None:
+        """A file without the pictures that came anew, with what is new of the others; None if nothing is left."""
         table = self.store.read(part)
         ids = list(zip(table["source"].to_pylist(), table["key"].to_pylist(), strict=True))
-        gone = [was or one in removed for was, one in zip(table["removed"].to_pylist(), ids, strict=True)]
-        place = table.schema.get_field_index("removed")
-        table = table.set_column(place, table.schema.field(place), pa.array(gone))
+        known = [self._known[one] for one in ids]
+        now = [said.get(one, (was.label, was.split)) for one, was in zip(ids, known, strict=True)]
+        news: dict[str, list[Any]] = {name: [one[i] for one in now] for i, name in enumerate(("label", "split"))}
+        news["removed"] = [was.removed or one in removed for one, was in zip(ids, known, strict=True)]
+        for name, values in news.items():
+            place = table.schema.get_field_index(name)
+            table = table.set_column(place, table.schema.field(place), pa.array(values, table.schema.field(place).type))
         table = table.filter(pa.array([one not in anew for one in ids]))
         return (
             self._write(_stem(part), table) if len(table) else Part.model_construct(file=part.file, rows=0, sha256="")
@@ -199,6 +212,10 @@ def _synced(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def _known(row: Row, stem: str | None = None) -> Known:
+    return Known(stem, row.sha256, row.label, row.split)
 
 
 def _id(row: Row) -> Id:

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from vitzoo.data.columns import ANY, Columns
-from vitzoo.data.open import open_splits
 from vitzoo.data.pictures import NO_CLASS, WHOLE, Pictures, first_of
 from vitzoo.data.saying import say, taken_for
 from vitzoo.data.truth import CLASSLESS, without_classes
+from vitzoo.embedding.splits import check_made_by, open_data
 from vitzoo.errors import DataError, SpecError
 from vitzoo.evaluation.classes import ClassEvaluation
+from vitzoo.evaluation.given import logits
 from vitzoo.evaluation.labels import LabelEvaluation
 from vitzoo.evaluation.numbers import NumberEvaluation
 from vitzoo.evaluation.predict import Findings, Reading, outputs, places
@@ -55,7 +56,7 @@ def evaluate(
 
     Args:
         model: whatever `create` takes, or a ViT; it is evaluated where it is, in evaluation mode.
-        data: what `open_splits` takes, or pictures that are open already.
+        data: what `open_splits` takes, a store of the model's pooled vectors, or pictures that are open already.
         split: "train", "val" or "test"; if not given "val", else "test"; data that is not split is taken as it is.
         columns: what folders within folders or the columns of tables mean, where it cannot be found out.
         labels: the names of the model's classes, where it does not know them.
@@ -72,7 +73,7 @@ def evaluate(
     """
     vit = model if isinstance(model, ViT) else create(model, pretrained=True, device=device)
     names, views = _names(vit, labels), Views(flip, crops)
-    part, pictures = opened(data, order(split), columns)
+    part, pictures = opened(data, order(split), columns, vit)
     pictures, reading = _labelled(pictures, vit, names), Reading(batch_size, num_workers, strict)
     truth = truth_of(pictures, names, vit.num_classes, vit.about.task)
     scores, kept, found = _answers(vit, pictures, truth.kind, views, reading)
@@ -98,7 +99,8 @@ def _answers(
     """What the model gives for the pictures that can be read, their places, and what was found on the way."""
     (given, back), found = SCALES[kind], Findings.of(pictures)
     function = vit if views.count == 1 else views.averaged(vit, given)
-    seen = list(outputs(vit, pictures, function, "evaluating", reading, found, views.transform(vit)))
+    of_seen = (lambda seen: logits(vit, seen)) if views.count == 1 else None
+    seen = list(outputs(vit, pictures, function, "evaluating", reading, found, views.transform(vit), of_seen))
     scores = torch.cat([batch.values for batch in seen])
     return scores if views.count == 1 else back(scores), torch.from_numpy(places(seen)), found
 
@@ -134,7 +136,7 @@ def measure(
         labels=labels,
         targets=torch.from_numpy(pictures.targets) if targets is None else targets,
         scores=scores,
-        pictures_per_second=len(pictures) / max(found.seconds, 1e-9),
+        pictures_per_second=len(pictures) / found.seconds if found.seconds else 0.0,
         remarks=(*remarks, *found.remarks),
         **options,
     )
@@ -156,12 +158,17 @@ def order(split: str | None) -> tuple[str, ...]:
 
 
 def opened(
-    data: str | os.PathLike[str] | Pictures, splits: tuple[str, ...], columns: Columns = ANY
+    data: str | os.PathLike[str] | Pictures, splits: tuple[str, ...], columns: Columns, vit: ViT
 ) -> tuple[str, Pictures]:
-    """The first of `splits` that the data has, and its name; what it was taken for is said on the console."""
+    """The first of `splits` that the data has, and its name; what it was taken for is said on the console.
+
+    Raises:
+        DataError, SpecError: no such data or split; a store of another model's vectors.
+    """
     if isinstance(data, Pictures):
         return splits[0], data
-    part, pictures = first_of(open_splits(data, columns), *splits)
+    check_made_by(data, vit)
+    part, pictures = first_of(open_data(data, columns), *splits)
     say(taken_for({part: pictures}))
     return part, pictures
 

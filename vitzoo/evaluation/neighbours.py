@@ -12,14 +12,16 @@ from vitzoo.data.columns import ANY, Columns
 from vitzoo.data.pictures import WHOLE, Pictures, classed
 from vitzoo.errors import DataError
 from vitzoo.evaluation.classes import ClassEvaluation
+from vitzoo.evaluation.given import as_they_are
 from vitzoo.evaluation.measure import matched, measure, opened, order
 from vitzoo.evaluation.overlap import both, shared
 from vitzoo.evaluation.predict import Reading
 from vitzoo.evaluation.result import DRAWS
-from vitzoo.evaluation.vectors import Store, vectors
+from vitzoo.evaluation.vectors import Vector, vectors
 from vitzoo.publish.dialect import ViT, create
 
 QUERIES = 256  # that are compared at once
+COMPARED = 1 << 26  # pairs that are compared at once
 
 
 def nearest_neighbours(
@@ -37,7 +39,6 @@ def nearest_neighbours(
     strict: bool = False,
     bootstrap: int = DRAWS,
     seed: int = 0,
-    store: Store | None = None,
 ) -> ClassEvaluation:
     """Classify the pictures of `data` by the `k` most alike of `train`, the split "train" if it has one.
 
@@ -45,17 +46,19 @@ def nearest_neighbours(
     DINO (https://arxiv.org/abs/2104.14294, section 4.1; facebookresearch/dino, eval_knn.py). A class without a vote is
     never among the first five. Of neighbours that are equally alike those that come first in `train` vote, of classes
     with equal votes the one that comes first is taken. A picture's own copies have no vote: where pictures of `data`
-    are in `train` too, by what the model sees of them, `notes` says so. Errors and other arguments are `evaluate`'s.
-    `store` keeps the vectors for the next time.
+    are in `train` too, by what the model sees of them, `notes` says so. `train` and `data` may be stores of the model's
+    vectors; then no picture is opened. Errors and other arguments are `evaluate`'s.
     """
     vit = model if isinstance(model, ViT) else create(model, pretrained=True, device=device)
-    (_, known), (part, pictures) = opened(train, ("train", WHOLE), columns), opened(data, order(split), columns)
+    _, known = opened(train, ("train", WHOLE), columns, vit)
+    part, pictures = opened(data, order(split), columns, vit)
     known, pictures = (classed(one, "neighbours vote for classes") for one in (known, pictures))
     pictures = pictures.as_classes(matched(pictures, known.classes))
     parts = (("computing neighbours", known), ("evaluating", pictures))
-    before, queries = vectors(vit, parts, features, Reading(batch_size, num_workers, strict), store)
+    before, queries = vectors(vit, parts, FEATURES, Reading(batch_size, num_workers, strict))
     voters = Voters(before.values, before.targets, before.copies, len(known.classes))
-    rows = zip(torch.split(queries.values, QUERIES), torch.split(queries.copies, QUERIES), strict=True)
+    some = max(1, min(QUERIES, COMPARED // max(1, len(before.copies))))
+    rows = zip(torch.split(queries.values, some), torch.split(queries.copies, some), strict=True)
     scores = torch.cat([voters.votes(x, k, temperature, copies) for x, copies in rows]).log()
     return measure(
         scores,
@@ -72,6 +75,9 @@ def nearest_neighbours(
 def features(vit: ViT, x: Tensor) -> Tensor:
     """(batch, in_chans, height, width) -> (batch, pooled_dim): what the last layer of the head is given."""
     return vit.forward_head(vit.forward_features(x), pre_logits=True)
+
+
+FEATURES = Vector(features, as_they_are)
 
 
 @dataclass(frozen=True)

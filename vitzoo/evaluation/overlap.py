@@ -17,7 +17,8 @@ def shared(known: Vectors, queries: Vectors, what: str) -> tuple[str, ...]:
     if not count:
         return ()
     many = f"all {every:,}" if count == every else f"{count:,} of {every:,}"
-    return (f"{many} evaluated pictures are in {known.pictures.where} too, by their pixels: {what}",)
+    by = "pixels" if queries.pictures.seen is None else "bytes"
+    return (f"{many} evaluated pictures are in {known.pictures.where} too, by their {by}: {what}",)
 
 
 def both(known: Vectors, queries: Vectors) -> tuple[str, ...]:

@@ -2,10 +2,9 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +17,7 @@ from vitzoo.data.pictures import Pictures
 from vitzoo.data.places import Skipped
 from vitzoo.data.progress import tracked
 from vitzoo.data.saying import say_reading, summed
+from vitzoo.data.seen import Seen
 from vitzoo.errors import DataError, ImageError
 from vitzoo.images.ranges import Form, Note
 from vitzoo.images.transform import Transform, preprocess
@@ -56,7 +56,8 @@ class Batch(NamedTuple):
     values: Tensor
     """(batch, ...) fp32 on the CPU"""
     digests: tuple[bytes, ...]
-    """Of what the model saw: equal for pictures with the same pixels, whatever their names and formats."""
+    """Of what the model saw: equal for pictures with the same pixels, whatever their names and formats. Of pictures
+    that are not opened, of their bytes."""
 
 
 def places(batches: Sequence[Batch]) -> npt.NDArray[np.int64]:
@@ -139,18 +140,21 @@ def outputs(
     reading: Reading = READING,
     findings: Findings | None = None,
     transform: Transform | None = None,
-    known: Mapping[bytes, Tensor] = MappingProxyType({}),
+    of_seen: Callable[[Seen], Tensor] | None = None,
 ) -> Iterator[Batch]:
     """What `function` makes of each batch; each picture is opened once, in order, prepared as for evaluation.
 
     The batch is where the model is, and of its type; the model is in evaluation mode while it is used. `transform` is
-    the model's own if not given. Pictures that cannot be read go to the `findings`. What is `known` by the digest of
-    the pixels is not computed again.
+    the model's own if not given. Pictures that cannot be read go to the `findings`. Of pictures that a model has seen
+    before none is opened: `of_seen` makes of their vectors what `function` makes of them.
 
     Raises:
         DataError: a picture that cannot be read, where the reading is strict or nobody asks for `findings`; or none
-            that can.
+            that can; or a store of vectors where pictures are needed.
     """
+    if pictures.seen is not None:
+        yield _given(pictures, pictures.seen, of_seen)
+        return
     like, strict = next(vit.parameters()), reading.strict or findings is None
     findings = Findings() if findings is None else findings
     loader = DataLoader(
@@ -170,14 +174,17 @@ def outputs(
                 raise DataError(f"{pictures.where}: {' cannot be read: '.join(findings.skipped[-1])}")
             if loaded.x is not None:
                 good += len(loaded.places)
-                new = torch.tensor([digest not in known for digest in loaded.digests])
-                x = loaded.x[new].to(like.device, like.dtype)
-                values = iter(function(x).float().cpu() if len(x) else ())
-                each = torch.stack([known[d] if d in known else next(values) for d in loaded.digests])
-                yield Batch(loaded.places, each, loaded.digests)
+                values = function(loaded.x.to(like.device, like.dtype)).float().cpu()
+                yield Batch(loaded.places, values, loaded.digests)
         if not good:
             why = findings.skipped[0].reason if findings.skipped else "there are none"
             raise DataError(f"{pictures.where}: none of {len(pictures)} pictures can be read; the first: {why}")
     finally:
         findings.seconds += time.perf_counter() - start
         vit.train(was_training)
+
+
+def _given(pictures: Pictures, seen: Seen, of_seen: Callable[[Seen], Tensor] | None) -> Batch:
+    if of_seen is None:
+        raise DataError(f"{pictures.where} holds vectors, and views are cut out of pictures; give the pictures")
+    return Batch(torch.arange(len(pictures)), of_seen(seen), tuple(map(str.encode, seen.digests)))

@@ -15,14 +15,15 @@ from vitzoo.errors import Argument, DataError, SpecError
 from vitzoo.evaluation.attention import RATES as ATTENTIVE_RATES
 from vitzoo.evaluation.attention import attended
 from vitzoo.evaluation.classes import ClassEvaluation
+from vitzoo.evaluation.given import in_parts, in_tokens, of_length_one
 from vitzoo.evaluation.linear import FINER, RATES, STRENGTHS, accuracy, best_of, descended, held_out, present, regressed
 from vitzoo.evaluation.measure import matched, measure, opened, order
-from vitzoo.evaluation.neighbours import features
+from vitzoo.evaluation.neighbours import FEATURES, features
 from vitzoo.evaluation.overlap import among, both, shared
 from vitzoo.evaluation.predict import READING, Reading
 from vitzoo.evaluation.result import DRAWS
 from vitzoo.evaluation.suspects import alike, suspects
-from vitzoo.evaluation.vectors import Store, Vector, Vectors, vectors
+from vitzoo.evaluation.vectors import Vector, Vectors, vectors
 from vitzoo.publish.dialect import ViT, create
 from vitzoo.spec import FinalNorm
 
@@ -186,10 +187,10 @@ def class_mean(x: Tensor, targets: Tensor, classes: int, queries: Tensor, seed: 
 
 
 METHODS: Mapping[str, Method] = {
-    "linear": Method(last_blocks, linear_grid),
-    "logistic": Method(unit_features, logistic),
-    "attentive": Method(tokens, attentive),
-    "class-mean": Method(features, class_mean),
+    "linear": Method(Vector(last_blocks, in_parts), linear_grid),
+    "logistic": Method(Vector(unit_features, of_length_one), logistic),
+    "attentive": Method(Vector(tokens, in_tokens), attentive),
+    "class-mean": Method(FEATURES, class_mean),
 }
 
 
@@ -205,7 +206,6 @@ def probe(
     draws: int = 1,
     reading: Reading = READING,
     device: torch.device | str | None = None,
-    store: Store | None = None,
     bootstrap: int = DRAWS,
     seed: int = 0,
 ) -> Probe:
@@ -217,7 +217,8 @@ def probe(
             the classifier is then trained on all of them.
         train: the pictures to train on; the part "train" of `data` if not given.
         shots, draws: so many training pictures of each class, drawn so often; the evaluation is that of the first draw.
-        store: keeps the vectors for the next time.
+
+    `data` and `train` may be stores of the model's vectors, which are then taken as they are; no picture is opened.
 
     Raises:
         DataError: as `evaluate`; also nothing to train on, or too few pictures of a class.
@@ -226,10 +227,10 @@ def probe(
     if method not in METHODS:
         raise SpecError(f"unknown method '{method}'; give one of {', '.join(METHODS)} as ", Argument("method"))
     vit = model if isinstance(model, ViT) else create(model, pretrained=True, device=device)
-    part, known, pictures = _parts(data, train, split, columns)
-    vector = METHODS[method].vector
-    _check_memory(vit, vector, len(known) + len(pictures))
-    seen, queries = vectors(vit, (("computing vectors", known), ("evaluating", pictures)), vector, reading, store)
+    part, known, pictures = _parts(vit, data, train, split, columns)
+    _check_memory(vit, method, len(known) + len(pictures))
+    parts = (("computing vectors", known), ("evaluating", pictures))
+    seen, queries = vectors(vit, parts, METHODS[method].vector, reading)
     used, first, drawn = _fits(METHODS[method], _trained_on(seen, queries), queries, shots, draws, seed)
     said = (*shared(seen, queries, "their copies are not trained on"), *both(seen, queries))
     found: ClassEvaluation = measure(
@@ -246,13 +247,14 @@ def probe(
 
 
 def _parts(
+    vit: ViT,
     data: str | os.PathLike[str] | Pictures,
     train: str | os.PathLike[str] | Pictures | None,
     split: str | None,
     columns: Columns,
 ) -> tuple[str, Pictures, Pictures]:
     """The name of the part that is evaluated, the pictures to train on, those to evaluate with the same classes."""
-    part, pictures = opened(data, order(split), columns)
+    part, pictures = opened(data, order(split), columns, vit)
     if train is None and part == WHOLE:
         raise DataError(
             f"{pictures.where} is not split into pictures to train on and others to evaluate; name those to train on "
@@ -260,14 +262,14 @@ def _parts(
             Argument("train"),
             ", or make folders train and val",
         )
-    _, known = opened(data if train is None else train, ("train", WHOLE), columns)
+    _, known = opened(data if train is None else train, ("train", WHOLE), columns, vit)
     known, pictures = (classed(one, "a probe tells classes apart") for one in (known, pictures))
     return part, known, pictures.as_classes(matched(pictures, known.classes))
 
 
-def _check_memory(vit: ViT, vector: Vector, count: int) -> None:
+def _check_memory(vit: ViT, method: str, count: int) -> None:
     """An attentive probe holds all tokens."""
-    if vector is not tokens:
+    if method != "attentive":
         return
     each = (vit.spec.num_patches + vit.spec.num_prefix_tokens) * vit.spec.hidden_dim * 4
     if each * count > MOST_BYTES:

@@ -26,6 +26,7 @@ from vitzoo.data.readable import readable
 from vitzoo.data.saying import Remark, say, say_reading, taken_for
 from vitzoo.data.split import few, one_fold, stratified
 from vitzoo.data.truth import CLASSLESS, kind_of, names_of, with_truth
+from vitzoo.embedding.splits import open_data
 from vitzoo.errors import DataError
 from vitzoo.images.ranges import Form
 from vitzoo.images.transform import Prepared, preprocess
@@ -114,7 +115,7 @@ class PictureData(lightning.LightningDataModule):
     "test" is for the evaluation at the end alone.
 
     Args:
-        path, val: what `open_splits` takes.
+        path, val: what `open_splits` takes, or a store of vectors, of which no picture is opened.
         columns: what folders or the columns of tables mean, where it cannot be found out.
         fold: (number, count): validate on that one of so many parts of the pictures, and train on the others.
         strict: a picture that cannot be read is an error; else it is left out and listed in `skipped`.
@@ -137,9 +138,10 @@ class PictureData(lightning.LightningDataModule):
     ) -> None:
         super().__init__()
         self.path, self.recipe = str(path), recipe
+        self.sources = [source for source in (path, val) if source is not None]
         self.num_workers = min(suggested_max_num_workers(1), MOST_WORKERS) if num_workers is None else num_workers
         self.strict = strict
-        self._train, self._val, self._test, self._aside = parts_of(path, val, columns, recipe.task)
+        self._train, self._val, self._test, self._aside = parts_of(path, val, columns, recipe.task, open_data)
         self.kind = recipe.task or kind_of(self._train)
         self.classes, self._fold = self._names(), fold
         if fold is not None and self._val is not None:
@@ -249,6 +251,9 @@ class PictureData(lightning.LightningDataModule):
         say_reading(self.path, self.skipped, self.remarks)
 
     def _readable(self, pictures: Pictures, form: Form) -> Pictures:
+        if pictures.seen is not None:
+            self.skipped = tuple(dict.fromkeys((*self.skipped, *pictures.left_out)))
+            return pictures
         kept, skipped, remarks = readable(pictures, form, strict=self.strict, num_workers=self.num_workers)
         if pictures is self._train and len(lost := np.setdiff1d(pictures.targets, kept.targets)):
             first = pictures.names[int(np.argmax(pictures.targets == lost[0]))]

@@ -27,7 +27,7 @@ from vitzoo.train.identity import changes, contents, copies, digests
 from vitzoo.train.lora import add_lora, merge, save_adapter
 from vitzoo.train.module import FineTuner, ShardedFineTuner, make_optimizer, seed_step
 from vitzoo.train.network import Model, build, fitted, keeps_head, loaded, made, origin
-from vitzoo.train.probe import FeatureData, HeadTuner, cacheable
+from vitzoo.train.probe import FeatureData, HeadTuner, cacheable, check_stores
 from vitzoo.train.report import write_report
 from vitzoo.train.trainer import FSDP, Machines, batch_size, make_trainer, parts_of_a_step, quiet
 
@@ -102,6 +102,7 @@ def _train(
     """The run itself; see `finetune`."""
     seed_step(recipe.seed)
     vit = loaded(model, recipe)
+    check_stores(pictures, vit, recipe)
     kept = keeps_head(vit, recipe, pictures.classes, pictures.kind)
     if kept and vit.labels is not None:
         pictures.in_order(vit.labels)

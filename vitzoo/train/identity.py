@@ -16,7 +16,12 @@ ORDER = "/order"
 
 
 def contents(pictures: Pictures) -> list[bytes]:
-    """The digest of each picture's bytes, in order; each file is read, whatever its time says."""
+    """The digest of each picture's bytes, in order; each file is read, whatever its time says.
+
+    Of pictures that are not opened it is that of their store.
+    """
+    if pictures.seen is not None:
+        return list(map(bytes.fromhex, pictures.seen.digests))
 
     def content(number: int) -> bytes:
         with pictures.reader[number] as file:

@@ -9,10 +9,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from vitzoo.data.pictures import Pictures
+from vitzoo.data.seen import Seen
+from vitzoo.embedding.splits import check_made_by, is_store
+from vitzoo.errors import Argument, TrainingError
+from vitzoo.evaluation.given import pooled as given_pooled
 from vitzoo.evaluation.predict import Reading, outputs
 from vitzoo.publish.dialect import ViT
 from vitzoo.registry.recipes import Recipe
-from vitzoo.spec import FinalNorm
+from vitzoo.spec import FinalNorm, Head
 from vitzoo.train.augment import augments
 from vitzoo.train.datamodule import EpochSampler, PictureData
 from vitzoo.train.module import FineTuner
@@ -33,12 +37,42 @@ def pooled(vit: ViT, x: Tensor) -> Tensor:
     return vit.norm(tokens) if vit.spec.final_norm is FinalNorm.POOLED else tokens
 
 
+def given(vit: ViT, seen: Seen) -> Tensor:
+    """The same of a store's vectors.
+
+    Raises:
+        TrainingError: a head that has a layer before the last; the store has what comes after it.
+    """
+    if vit.spec.head is not Head.LINEAR:
+        raise TrainingError(f"a head '{vit.spec.head}' is not trained on vectors; give the pictures")
+    return given_pooled(seen)
+
+
+def check_stores(data: PictureData, vit: ViT, recipe: Recipe) -> None:
+    """Refuse stores of vectors that another model made, or whose pictures the recipe needs.
+
+    Raises:
+        SpecError: another model.
+        TrainingError: the recipe trains more than the head, or changes what the head is given.
+    """
+    for source in filter(is_store, data.sources):
+        if not cacheable(recipe):
+            raise TrainingError(
+                f"{source} holds vectors, and the recipe needs pictures: it trains '{recipe.trainable}' or changes "
+                "pictures from epoch to epoch. Give ",
+                Argument("recipe", "linear_probe"),
+                ", or the pictures",
+            )
+        check_made_by(source, vit)
+
+
 def features(vit: ViT, pictures: Pictures, batch_size: int = 64, num_workers: int = 0) -> Features:
     """The features of pictures as for evaluation; each goes through the model once."""
     reading = Reading(batch_size, num_workers)
-    found = torch.cat(
-        [batch.values for batch in outputs(vit, pictures, lambda x: pooled(vit, x), "computing features", reading)]
+    batches = outputs(
+        vit, pictures, lambda x: pooled(vit, x), "computing features", reading, of_seen=lambda seen: given(vit, seen)
     )
+    found = torch.cat([batch.values for batch in batches])
     return Features(found, torch.from_numpy(pictures.targets))
 
 

@@ -66,7 +66,7 @@ def _of_classes(found: ClassEvaluation, vit: ViT, output: Path, data: PictureDat
         ["![which class was taken for which](confusion.png)"],
         [*_confusions(found)],
     ]
-    if found.mistakes(1):
+    if found.mistakes(1) and found.pictures.seen is None:
         plots.mistakes(found, output / "mistakes.png", Form.of(vit))
         parts += [["## Mistakes"], ["![the mistakes the model was surest of](mistakes.png)"]]
     return parts
@@ -118,7 +118,8 @@ def _numbers(found: Evaluation) -> Iterator[tuple[str, str]]:
         yield from ((called, f"{value:.4g}") for called, value in values if value is not None)
     yield "pictures", f"{len(found.targets):,}"
     yield "split", found.split
-    yield "pictures a second", f"{found.pictures_per_second:,.0f}"
+    if found.pictures_per_second:
+        yield "pictures a second", f"{found.pictures_per_second:,.0f}"
 
 
 def _classes(found: ClassEvaluation, data: PictureData) -> Iterator[str]:

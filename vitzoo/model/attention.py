@@ -39,7 +39,7 @@ class Attention(nn.Module):
         self.head_dim = spec.dim_per_head
         kv_dim = spec.kv_heads[number] * self.head_dim
         self.split = (spec.attn_dim, kv_dim, kv_dim)
-        self.grouped = kv_dim != spec.attn_dim
+        self.sharing = spec.num_heads // spec.kv_heads[number]  # queries that share a head of keys and values
         self.qkv = (
             KeylessLinear(spec.hidden_dim, self.split)
             if spec.qkv_bias is QKVBias.QV
@@ -75,7 +75,9 @@ class Attention(nn.Module):
         q, k = self.q_norm(q), self.k_norm(k)
         if turn is not None:
             q, k = rotate(q, turn), rotate(k, turn)
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, enable_gqa=self.grouped)
+        if self.sharing > 1:  # not enable_gqa, which OpenVINO does not know
+            k, v = (part.unsqueeze(2).expand(-1, -1, self.sharing, -1, -1).flatten(1, 2) for part in (k, v))
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
 
 
 class DiffAttention(Attention):

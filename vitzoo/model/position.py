@@ -187,7 +187,7 @@ class Rotary(nn.Module):
             axes = [axis + rope.offset for axis in axes]
         if rope.ref_grid is not None:
             axes = [axis / size * ref for axis, size, ref in zip(axes, grid, rope.ref_grid, strict=True)]
-        rows, cols = axes[0].repeat_interleave(grid[1]), axes[1].repeat(grid[0])
+        rows, cols = (part.expand(*grid).flatten() for part in (axes[0][:, None], axes[1]))
         return (cols, rows) if rope.columns_first else (rows, cols)
 
     def scaled(self, positions: Tensor) -> Tensor:

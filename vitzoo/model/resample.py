@@ -4,56 +4,90 @@ The published codes disagree by several percent of a table's range at any size b
 belongs to the weights. Everything is computed in at least fp32 and comes back in its own dtype.
 """
 
-import math
-from collections.abc import Iterable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from vitzoo.errors import Argument, ResampleError
 from vitzoo.spec import Resample
 
 
+def _triangle(distance: Tensor) -> Tensor:
+    """Weights of linear interpolation."""
+    return 1 - distance.abs().clamp(max=1)
+
+
+def _keys(a: float) -> Callable[[Tensor], Tensor]:
+    """Weights of cubic convolution (Keys 1981): torch takes a = -0.75, and -0.5 where it antialiases."""
+
+    def weights(distance: Tensor) -> Tensor:
+        distance = distance.abs()
+        near, far = distance.clamp(max=1), distance.clamp(1, 2)
+        inner = ((a + 2) * near - (a + 3)) * near * near + 1
+        return inner + (((a * far - 5 * a) * far + 8 * a) * far - 4 * a)
+
+    return weights
+
+
 @dataclass(frozen=True)
 class Interpolate:
-    """`torch.nn.functional.interpolate` with one set of rules.
+    """Interpolation of one axis as a matrix (new, old), which is computed from the two sizes and nothing else.
 
-    An `offset` is added to the new size before the ratio of new to old is taken; that ratio then places the samples.
+    So one formula serves where both are known and where an exported graph leaves the new size open. It gives what
+    `torch.nn.functional.interpolate` gives. An `offset` is added to the new size before the ratio of new to old is
+    taken; that ratio then places the samples.
     """
 
-    mode: str
+    weights: Callable[[Tensor], Tensor]
     antialias: bool = False
     align_corners: bool = False
     offset: float = 0.0
 
-    def __call__(self, image: Tensor, size: tuple[int, int]) -> Tensor:
-        """(batch, channels, height, width) -> (batch, channels, *size)."""
-        if self.antialias:
-            # One axis after the other, as torch does inside: for both at once torch 2.15 on the CPU gives wrong values
-            # where the new width is 1, unless the layout is channels last.
-            wide = F.interpolate(image, size=(image.shape[2], size[1]), mode=self.mode, antialias=True)
-            return F.interpolate(wide.mT, size=(size[1], size[0]), mode=self.mode, antialias=True).mT
-        if self.offset and not _fixed(size):
-            return self._sampled(image, size)
-        if self.offset:
-            ratio = [(new + self.offset) / old for new, old in zip(size, image.shape[-2:], strict=True)]
-            return F.interpolate(image, scale_factor=ratio, mode=self.mode)
-        return F.interpolate(image, size=size, mode=self.mode, align_corners=self.align_corners)
+    def matrix(self, old: int, new: int, like: Tensor) -> Tensor:
+        """(new, old), in the type and on the device of `like`.
 
-    def _sampled(self, image: Tensor, size: tuple[int, int]) -> Tensor:
-        """The same for a size that an exported graph leaves open: it would fix a ratio, and places are tensors."""
-        places = []
-        for new, old in zip(size, image.shape[-2:], strict=True):
-            steps = torch.arange(new, device=image.device)
-            ratio = (steps[-1] + 1 + self.offset) / old
-            places.append((2 * (steps + 0.5) / ratio / old - 1).to(image.dtype))  # -1 and 1 are the outer edges
-        down, across = torch.meshgrid(*places, indexing="ij")
-        where = torch.stack([across, down], -1)[None]
-        return F.grid_sample(image, where, self.mode, padding_mode="border", align_corners=False)
+        Computed in fp64, on the CPU as not every device has it; torch rounds the places to the type of the table.
+        """
+        beyond = 0 if self.antialias else 2  # places beyond the table that count, each as the last one before it
+        places = torch.arange(-beyond, old + beyond, device="cpu")
+        wanted = torch.arange(new, dtype=torch.float64, device="cpu")[:, None]
+        count = wanted[-1] + 1  # `new` as a tensor: a graph would fix the value of a ratio that Python takes
+        if self.align_corners:
+            scale = _rounded((old - 1) / (count - 1).clamp(min=1), like)
+            centres = _rounded(wanted * scale, like)
+        else:
+            scale = _rounded(old / (count + self.offset), like)
+            centres = _rounded((wanted + 0.5) * scale - 0.5, like)
+        if self.antialias:
+            mixed = self.weights((places - centres) * (1 / scale).clamp(max=1))
+            return (mixed / mixed.sum(1, keepdim=True)).to(like)
+        last = places.clamp(0, old - 1)[:, None] == torch.arange(old, device="cpu")
+        return (self.weights(places - centres) @ last.double()).to(like)
+
+    def __call__(self, table: Tensor, size: tuple[int, int]) -> Tensor:
+        """(rows, columns, dim) -> (*size, dim)."""
+        return _along(table, *(self.matrix(old, new, table) for old, new in zip(table.shape[:2], size, strict=True)))
+
+
+def _rounded(x: Tensor, like: Tensor) -> Tensor:
+    """Numbers of fp64 that the type of `like` has, too."""
+    return x.to(like.dtype).double()
+
+
+def _along(table: Tensor, down: Tensor, across: Tensor) -> Tensor:
+    """A matrix for each of the first two axes: (rows, columns, dim) -> (new rows, new columns, dim)."""
+    return across @ (down @ table.flatten(1)).reshape(-1, *table.shape[1:])
+
+
+def _exact(device: torch.device) -> AbstractContextManager[object]:
+    """Autocast would take products in half precision."""
+    kind = device.type
+    on = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    return torch.autocast(kind, enabled=False) if on else nullcontext()
 
 
 def _fixed(size: tuple[int, int]) -> bool:
@@ -65,14 +99,14 @@ def _or_own(table: Tensor, resampled: Tensor) -> Tensor:
     """`resampled`, or the table itself where that is its size; a graph that leaves the size open asks as it runs."""
     places = [torch.arange(side, device=table.device) for side in resampled.shape[:2]]
     last = [old - 1 for old in table.shape[:2]]
-    same = torch.stack([place[-1] == end for place, end in zip(places, last, strict=True)]).all()
+    same = (places[0][-1] == last[0]) & (places[1][-1] == last[1])
     rows, cols = (place.clamp(max=end) for place, end in zip(places, last, strict=True))
     return torch.where(same, table[rows][:, cols], resampled)
 
 
-_BICUBIC = Interpolate("bicubic")
-_BICUBIC_AA = Interpolate("bicubic", antialias=True)
-_BILINEAR = Interpolate("bilinear")
+_BICUBIC = Interpolate(_keys(-0.75))
+_BICUBIC_AA = Interpolate(_keys(-0.5), antialias=True)
+_BILINEAR = Interpolate(_triangle)
 
 POLICIES: dict[Resample, Interpolate] = {
     # timm/layers/pos_embed.py, resample_abs_pos_embed
@@ -80,17 +114,17 @@ POLICIES: dict[Resample, Interpolate] = {
     # transformers, models/vit/modeling_vit.py and models/dinov2/modeling_dinov2.py, interpolate_pos_encoding
     Resample.HUGGINGFACE: _BICUBIC,
     # torchvision/models/vision_transformer.py, interpolate_embeddings
-    Resample.TORCHVISION: Interpolate("bicubic", align_corners=True),
+    Resample.TORCHVISION: Interpolate(_keys(-0.75), align_corners=True),
     # google-research/vision_transformer, vit_jax/checkpoint.py, load_pretrained: scipy.ndimage.zoom(order=1), which
     # puts corner on corner. At a few sizes scipy also rounds the last row out of the table and returns zeros; not here.
-    Resample.GOOGLE: Interpolate("bilinear", align_corners=True),
+    Resample.GOOGLE: Interpolate(_triangle, align_corners=True),
     # google-research/big_vision, models/proj/flexi/vit.py, the forward pass: jax.image.resize(..., "linear"), which
     # antialiases. The loaders of big_vision zoom with scipy, like GOOGLE.
-    Resample.BIG_VISION: Interpolate("bilinear", antialias=True),
+    Resample.BIG_VISION: Interpolate(_triangle, antialias=True),
     # facebookresearch/mae, util/pos_embed.py, interpolate_pos_embed; facebookresearch/deit, main.py, --finetune
     Resample.MAE: _BICUBIC,
     # facebookresearch/dinov2, dinov2/models/vision_transformer.py, interpolate_pos_encoding with its default offset
-    Resample.DINOV2: Interpolate("bicubic", offset=0.1),
+    Resample.DINOV2: Interpolate(_keys(-0.75), offset=0.1),
     # the same function as dinov2/hub/backbones.py calls it for registers: interpolate_offset 0.0 and antialias;
     # transformers, models/dinov2_with_registers/modeling_dinov2_with_registers.py
     Resample.DINOV2_REG: _BICUBIC_AA,
@@ -145,8 +179,8 @@ def _resampled(table: Tensor, grid: tuple[int, int], policy: Resample) -> Tensor
     wide = table.to(torch.promote_types(table.dtype, torch.float32))
     # Not POLICIES[policy]: torch.compile (2.15) puts no guard on an enum that is a dictionary's key, and a second model
     # with another policy would be given the first one's graph.
-    out = POLICIES[Resample(policy)](wide.permute(2, 0, 1).unsqueeze(0), grid)
-    return out.squeeze(0).permute(1, 2, 0).to(table.dtype).contiguous()
+    with _exact(table.device):
+        return POLICIES[Resample(policy)](wide, grid).to(table.dtype)
 
 
 REL_POS_POLICIES = (Resample.TIMM, Resample.HUGGINGFACE)
@@ -168,15 +202,15 @@ def resample_rel_pos(table: Tensor, grid: tuple[int, int], policy: Resample | No
     if policy is None:
         raise _no_policy(((table.shape[0] + 1) // 2, (table.shape[1] + 1) // 2), grid, REL_POS_POLICIES)
     wide = table.to(torch.promote_types(table.dtype, torch.float32))
-    if policy == Resample.HUGGINGFACE:
-        out = _BILINEAR(wide.permute(2, 0, 1).unsqueeze(0), size).squeeze(0).permute(1, 2, 0)
-    elif policy == Resample.TIMM:
-        down, across = (_geometric(old, new).to(wide) for old, new in zip(table.shape[:2], size, strict=True))
-        out = torch.einsum("rcd,Rr,Cc->RCd", wide, down, across)
-    else:
-        allowed = " or ".join(REL_POS_POLICIES)
-        raise ResampleError(f"policy '{policy}' does not say how relative positions are resampled; take {allowed}")
-    out = out.to(table.dtype).contiguous()
+    with _exact(table.device):
+        if policy == Resample.HUGGINGFACE:
+            out = _BILINEAR(wide, size)
+        elif policy == Resample.TIMM:
+            out = _along(wide, *(_geometric(old, new, wide) for old, new in zip(table.shape[:2], size, strict=True)))
+        else:
+            allowed = " or ".join(REL_POS_POLICIES)
+            raise ResampleError(f"policy '{policy}' does not say how relative positions are resampled; take {allowed}")
+    out = out.to(table.dtype)
     return out if _fixed(grid) else _or_own(table, out)
 
 
@@ -189,42 +223,34 @@ def _no_policy(old: tuple[int, int], new: tuple[int, int], policies: Iterable[Re
     )
 
 
-def _geometric(old: int, new: int) -> Tensor:
-    """The matrix (new, old) that interpolates linearly between `old` positions in geometric progression."""
-    ratio = _ratio(old // 2, new // 2) if _fixed((new, new)) else _open_ratio(old // 2, torch.arange(new)[-1] // 2)
-    steps = (torch.as_tensor(ratio, dtype=torch.float64) ** torch.arange(old // 2)).cumsum(0)
-    places = torch.cat([-steps.flip(0), steps.new_zeros(1), steps])
-    wanted = torch.arange(new, dtype=torch.float64) - new // 2
-    right = torch.searchsorted(places, wanted).clamp(1, old - 1)
-    share = ((wanted - places[right - 1]) / (places[right] - places[right - 1])).clamp(0, 1)
-    matrix = torch.zeros(new, old, dtype=torch.float64)
-    rows = torch.arange(new)
-    matrix[rows, right - 1] += 1 - share
-    matrix[rows, right] += share
-    return matrix
+def _geometric(old: int, new: int, like: Tensor) -> Tensor:
+    """The matrix (new, old) that interpolates linearly between `old` positions in geometric progression.
+
+    In fp64, on the CPU as not every device has it; then in the type and on the device of `like`.
+    """
+    wanted = torch.arange(new, dtype=torch.float64, device="cpu")[:, None]
+    reach = wanted[-1] / 2  # half of `new`, less one half, as a tensor: see `Interpolate.matrix`
+    exponents = torch.arange(old // 2, device="cpu")
+    right = (_ratio(exponents, reach) ** exponents).cumsum(0)
+    places = torch.cat([-right.flip(0), right.new_zeros(1), right])
+    # How far each wanted position is beyond the one place and on the way to the next.
+    passed = ((wanted - reach - places[:-1]) / (places[1:] - places[:-1])).clamp(0, 1)
+    all_, none = torch.ones_like(wanted), torch.zeros_like(wanted)
+    return (torch.cat([all_, passed], 1) - torch.cat([passed, none], 1)).to(like)
 
 
-LOW, HIGH, CLOSE = 1.01, 1.5, 1e-6
-"""Where upstream looks for a ratio, and how closely."""
+LOW, HIGH, ROUNDS, PARTS = 1.01, 1.5, 3, 64
+"""Where upstream looks for a ratio. It halves the range 19 times: that is 64 parts of 64 of 64, and the middle."""
 
 
-def _ratio(count: int, reach: int) -> float:
-    """That of the progression from 1 on whose `count` terms add up to `reach`; by bisection as upstream."""
-    low, high = LOW, HIGH
-    while high - low > CLOSE:
-        ratio = (low + high) / 2
-        low, high = (low, ratio) if (1 - ratio**count) / (1 - ratio) > reach else (ratio, high)
-    return ratio
-
-
-def _open_ratio(count: int, reach: Tensor) -> Tensor:
-    """The same for a size that an exported graph leaves open."""
-    low, high = (torch.full_like(reach, edge, dtype=torch.float64) for edge in (LOW, HIGH))
-    for _ in range(math.ceil(math.log2((HIGH - LOW) / CLOSE))):
-        ratio = (low + high) / 2
-        over = (1 - ratio**count) / (1 - ratio) > reach
-        low, high = torch.where(over, low, ratio), torch.where(over, ratio, high)
-    return ratio
+def _ratio(exponents: Tensor, reach: Tensor) -> Tensor:
+    """That of the progression from 1 on whose terms, one for each of `exponents`, add up to `reach`, (1,) each."""
+    low, width = torch.full_like(reach, LOW), HIGH - LOW
+    for _ in range(ROUNDS):
+        width /= PARTS
+        edges = low + width * torch.arange(1, PARTS, device="cpu")
+        low = low + width * ((edges[:, None] ** exponents).sum(1) <= reach).sum()
+    return low + width / 2
 
 
 class PatchResample(StrEnum):
@@ -271,10 +297,7 @@ def resample_patch_kernel(
     resize = PATCH_POLICIES[PatchResample(policy)]  # called for the guard, as in `resample_table`
     down = _transposed_pinv(kernel.shape[2], height, resize).to(wide)
     across = _transposed_pinv(kernel.shape[3], width, resize).to(wide)
-    device = kernel.device.type
-    # Autocast would take the products in half precision; the meta device has no autocast to turn off.
-    exact = torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
-    with exact:
+    with _exact(kernel.device):
         return torch.einsum("oihw,hr,wc->oirc", wide, down, across).to(kernel.dtype)
 
 
@@ -285,6 +308,6 @@ def _transposed_pinv(old: int, new: int, resize: Interpolate) -> Tensor:
     small matrices stand for the one of (pixels, pixels): some 200 times quicker from 32 to 48. In fp64, as the matrix
     of a small change of size is ill-conditioned; on the CPU, as not every device has fp64.
     """
-    basis = torch.eye(old, dtype=torch.float64, device="cpu").view(1, old, 1, old)
-    transposed_pinv: Tensor = torch.linalg.pinv(resize(basis, (1, new))[0, :, 0].T)
+    like = torch.empty(0, dtype=torch.float64, device="cpu")
+    transposed_pinv: Tensor = torch.linalg.pinv(resize.matrix(old, new, like))
     return transposed_pinv

@@ -30,7 +30,7 @@ def started(*arguments: object) -> subprocess.Popen[str]:
 
 @pytest.mark.parametrize(("form", "workers"), [([], 2), (["--csv"], 0), (["--json"], 2)])
 def test_each_path_is_answered_before_the_next_one_comes(form: list[str], workers: int) -> None:
-    with started("-", "-k", "1", "--num-workers", workers, *form) as running:
+    with started("-", "-m", "vit_nano4", "-k", "1", "--num-workers", workers, *form) as running:
         assert running.stdin is not None
         assert running.stdout is not None
         said = ""
@@ -43,6 +43,13 @@ def test_each_path_is_answered_before_the_next_one_comes(form: list[str], worker
     assert (running.returncode, errors) == (0, "")
     if form == ["--json"]:
         assert [result["file"] for result in json.loads(said + rest)["results"]] == [str(CAT)] * 3
+
+
+def test_who_names_no_model_is_told_of_a_larger_one(run) -> None:
+    told = "which knows 10 classes; for 1,000: -m vit_b16 (downloads about 346 MB once)"
+    assert run("classify", CAT).err.rstrip().endswith(told)
+    for options in (["--json"], ["--csv"], ["-m", "vit_nano4.cifar10"]):
+        assert run("classify", CAT, *options).err == ""
 
 
 def test_several_processes_give_the_answers_of_one(run, tmp_path: Path) -> None:

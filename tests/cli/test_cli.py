@@ -14,7 +14,7 @@ CAT = Path(__file__).parents[2] / "examples" / "cat.png"
 
 
 def test_classify_names_the_cat(run) -> None:
-    result = run("classify", CAT)
+    result = run("classify", "-m", "vit_nano4", CAT)
     assert result.code == 0
     assert result.out.splitlines()[0] == str(CAT)
     assert result.out.splitlines()[1].endswith("  cat")

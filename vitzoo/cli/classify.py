@@ -13,15 +13,16 @@ import typer
 
 from vitzoo.cli.guesses import KINDS, Said, answers
 from vitzoo.cli.options import (
+    ANY_MODEL,
     AsJson,
     Black,
     Device,
     ImgSize,
     Labels,
-    ModelOption,
     NumWorkersOrNone,
     White,
     class_names,
+    models,
     size,
     usable_device,
     with_range,
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
     from vitzoo.publish.dialect import ViT
 
 DEFAULT_MODEL = "vit_nano4.cifar10"
+LARGER = "vit_b16"
+"""What is named to those who named no model."""
+MB, BYTES = 10**6, 4  # of a number in fp32
 
 
 class Failure(NamedTuple):
@@ -46,7 +50,10 @@ class Failure(NamedTuple):
 
 def classify(
     pictures: Annotated[list[str], typer.Argument(help="files, folders (read recursively), or - for paths on stdin")],
-    model: ModelOption = DEFAULT_MODEL,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", help=f"{ANY_MODEL}; {DEFAULT_MODEL} if not given", autocompletion=models),
+    ] = None,
     top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="classes per picture")] = 5,
     batch_size: Annotated[int, typer.Option("--batch-size", "-b", min=1, help="pictures per forward pass")] = 16,
     img_size: ImgSize = None,
@@ -68,13 +75,14 @@ def classify(
     flow = Flow(batch_size)
     files = Files(pictures, flow.idle)
     files.check()
-    vit = _create(model, size(img_size), device)
+    name = DEFAULT_MODEL if model is None else model
+    vit = _create(name, size(img_size), device)
     with_range(vit, white, black)
     names = _labels(vit, labels)
     workers = _workers(pictures, batch_size) if num_workers is None else num_workers
 
     task = vit.about.task or Task()
-    answer: Answer = Json(public(model), task) if as_json else Csv(task) if as_csv else Text()
+    answer: Answer = Json(public(name), task) if as_json else Csv(task) if as_csv else Text()
     apart, notes, failures, count = _apart(as_json or as_csv), [], list[Failure](), 0
     for batch, guesses in _run(vit, flow, files, names, top_k, workers):
         for file, outcome in guesses:
@@ -92,6 +100,8 @@ def classify(
     answer.end(failures, said)
     for line in said if apart else ():
         say(f"reading: {line}")
+    if model is None and not (as_json or as_csv):
+        say(_larger())
     if failures:
         raise typer.Exit(1 if count else 2)
 
@@ -171,6 +181,17 @@ def _create(model: str, img_size: tuple[int, int] | None, device: str) -> "ViT":
 
     sizes: dict[str, Any] = {} if img_size is None else {"img_size": img_size}
     return create(model, pretrained=True, device=usable_device(device), **sizes)
+
+
+def _larger() -> str:
+    """How to get more classes than those of the model that comes with the package."""
+    from vitzoo.registry.describe import info
+
+    known, found = info(DEFAULT_MODEL), info(LARGER)
+    return (
+        f"this was {known.name}, which knows {known.spec.num_classes} classes; for {found.spec.num_classes:,}: "
+        f"-m {LARGER} (downloads about {found.params * BYTES / MB:,.0f} MB once)"
+    )
 
 
 def _labels(vit: "ViT", path: Path | None) -> tuple[str, ...]:

@@ -140,7 +140,7 @@ def test_a_model_of_four_channels_and_its_range(run, tmp_path: Path) -> None:
 def test_what_was_taken_for_granted_is_said_once(run, tmp_path: Path) -> None:
     for i in range(3):
         Image.fromarray(np.full((32, 32), 4000 + i, np.uint16)).save(tmp_path / f"{i}.png")
-    said = run("classify", tmp_path).err
+    said = run("classify", "-m", "vit_nano4.cifar10", tmp_path).err
     assert said.count("\n") == 1
     assert "3 pictures of 16 bits taken as 0..65535" in said
     assert "the largest value is 4002; if that is white, give white=4002" in said

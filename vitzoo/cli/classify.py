@@ -33,6 +33,7 @@ from vitzoo.spec import Task
 if TYPE_CHECKING:
     from vitzoo.cli.files import Files
     from vitzoo.data.stream import Batch, Flow
+    from vitzoo.images.ranges import Note
     from vitzoo.publish.dialect import ViT
 
 DEFAULT_MODEL = "vit_nano4.cifar10"
@@ -69,39 +70,33 @@ def classify(
     if as_json and as_csv:
         raise SpecError("--json and --csv exclude each other; give one of them")
     from vitzoo.cli.files import Files
-    from vitzoo.data.saying import left_out, say, summed
+    from vitzoo.data.saying import say
     from vitzoo.data.stream import Flow
 
     flow = Flow(batch_size)
     files = Files(pictures, flow.idle)
     files.check()
     name = DEFAULT_MODEL if model is None else model
-    vit = _create(name, size(img_size), device)
-    with_range(vit, white, black)
+    with_range(vit := _create(name, size(img_size), device), white, black)
     names = _labels(vit, labels)
     workers = _workers(pictures, batch_size) if num_workers is None else num_workers
-
-    task = vit.about.task or Task()
-    answer: Answer = Json(public(name), task) if as_json else Csv(task) if as_csv else Text()
+    answer = _answer(public(name), vit.about.task or Task(), as_json, as_csv)
     apart, notes, failures, count = _apart(as_json or as_csv), [], list[Failure](), 0
     for batch, guesses in _run(vit, flow, files, names, top_k, workers):
         for file, outcome in guesses:
-            if isinstance(outcome, str):
-                failures.append(Failure(file, outcome))
-                if apart:
-                    print(f"vitzoo: {outcome}", file=sys.stderr, flush=True)
-            else:
+            if not isinstance(outcome, str):
                 count += 1
                 answer.add(file, outcome)
-        sys.stdout.flush()
+                continue
+            failures.append(Failure(file, outcome))
+            if apart:
+                print(f"vitzoo: {outcome}", file=sys.stderr, flush=True)
         notes += batch.notes
-    said = [left_out(files.left_out)] if files.left_out else []
-    said += [str(remark) for remark in summed(notes)]
-    answer.end(failures, said)
-    for line in said if apart else ():
-        say(f"reading: {line}")
-    if model is None and not (as_json or as_csv):
-        say(_larger())
+        sys.stdout.flush()
+    answer.end(failures, said := _remarks(files, notes))
+    remarks = [f"reading: {line}" for line in said] if apart else []
+    for line in [*remarks, _larger()] if model is None and not (as_json or as_csv) else remarks:
+        say(line)
     if failures:
         raise typer.Exit(1 if count else 2)
 
@@ -115,6 +110,11 @@ class Answer(Protocol):
     def add(self, file: str, guesses: list[Said]) -> None: ...
 
     def end(self, failures: list[Failure], said: list[str]) -> None: ...
+
+
+def _answer(model: str, task: Task, as_json: bool, as_csv: bool) -> Answer:
+    """The form that was asked for."""
+    return Json(model, task) if as_json else Csv(task) if as_csv else Text()
 
 
 class Text:
@@ -181,6 +181,13 @@ def _create(model: str, img_size: tuple[int, int] | None, device: str) -> "ViT":
 
     sizes: dict[str, Any] = {} if img_size is None else {"img_size": img_size}
     return create(model, pretrained=True, device=usable_device(device), **sizes)
+
+
+def _remarks(files: "Files", notes: list[tuple[str, "Note"]]) -> list[str]:
+    """What was left out, and what was noticed of the pictures, in lines."""
+    from vitzoo.data.saying import left_out, summed
+
+    return [*([left_out(files.left_out)] if files.left_out else []), *map(str, summed(notes))]
 
 
 def _larger() -> str:

@@ -2,13 +2,16 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from huggingface_hub import ModelCard
 from training import run, write_pictures
 
 import vitzoo
 from vitzoo import ViT
 from vitzoo.errors import LicenseError, WeightsError
+from vitzoo.files.read import open_tensors
 from vitzoo.publish import push as publishing
 from vitzoo.registry.licenses import license_on_card
 from vitzoo.spec import About, Origin
@@ -124,21 +127,24 @@ def test_weights_of_ones_own(restricted: ViT, tmp_path: Path) -> None:
     assert vitzoo.create(publishing.prepare(path, tmp_path / "published", REPO)).license == "mit"
 
 
-def test_a_notice_of_an_earlier_model_goes(restricted: ViT, tmp_path: Path) -> None:
-    path = vitzoo.save(restricted, tmp_path / "x.pth", "timm")
-    notice = tmp_path / "x.pth.license"
-    assert notice.read_text().startswith("SPDX-License-Identifier: cc-by-nc-4.0\n")
-    restricted.license = "dinov3-license"
-    restricted.about = restricted.about.replace(base_license=None)
-    vitzoo.save(restricted, path, "timm")
-    assert notice.read_text().startswith("SPDX-License-Identifier: LicenseRef-dinov3-license\n")
-    assert vitzoo.create(path, like="vit_nano4").license == "dinov3-license"
+@pytest.mark.parametrize("name", ["x.pth", "x.bin", "x.npz"])
+def test_the_file_alone_has_its_licence(restricted: ViT, name: str, tmp_path: Path) -> None:
+    """One file, which torch and numpy read as before; what an earlier model was under goes with it."""
+    path = vitzoo.save(restricted, tmp_path / "a" / name, "timm")
+    copied = tmp_path / name
+    copied.write_bytes(path.read_bytes())
+    assert vitzoo.create(copied, like="vit_nano4").about.license == NC
+    assert [one.name for one in path.parent.iterdir()] == [name]
+    plain = dict(np.load(copied)) if name.endswith("npz") else torch.load(copied, mmap=True)
+    assert plain.keys() == open_tensors(path).shapes.keys()
+    copied.write_bytes(path.read_bytes().replace(b'"license": "', b'"license": [['))
+    with pytest.raises(WeightsError, match="cannot be read"):
+        vitzoo.create(copied, like="vit_nano4")
+    copied.write_bytes(path.read_bytes().replace(b'{"', b'?"'))  # a comment of another program
+    assert vitzoo.create(copied, like="vit_nano4").license is None
     restricted.about = About()
     vitzoo.save(restricted, path, "timm")
-    assert not notice.exists()
-    notice.mkdir()
-    with pytest.raises(WeightsError, match=r"the licence in .*x\.pth\.license cannot be read"):
-        vitzoo.create(path, like="vit_nano4")
+    assert open_tensors(path).metadata == {}
 
 
 @pytest.mark.parametrize(

@@ -1,19 +1,15 @@
 """The licence and the past of weights, as files carry them that do not describe themselves.
 
-safetensors has them in its metadata. Kinds of files without words of their own get a file `NAME.license` beside them,
-as REUSE has it (https://reuse.software/spec-3.3). A folder that is laid out as a repository of the hub has a card.
-timm's config.json has a field for the licence, too.
+safetensors has them in its metadata, torch's and numpy's files in the comment of the archive that they are. A folder
+that is laid out as a repository of the hub has a card. timm's config.json has a field for the licence, too.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from vitzoo.errors import WeightsError
-from vitzoo.files.atomic import replacing
 from vitzoo.files.read import IN_A_FOLDER
 from vitzoo.files.tensor_file import TensorFile
 from vitzoo.layouts.beside import Beside
@@ -24,9 +20,6 @@ from vitzoo.small_files import read_small
 from vitzoo.spec import About, Origin
 
 CARD = "README.md"
-NOTICE = ".license"
-LONGEST_NOTICE = 1 << 14  # bytes
-SPDX, OWN = "SPDX-License-Identifier", "LicenseRef-"
 LICENSES, PAST = ("license", "base_license"), ("origin", "derived_from")
 
 
@@ -42,30 +35,12 @@ def credited(file: TensorFile, beside: Beside, fetched: bool = False) -> dict[st
 
     What lies beside a file that was `fetched` may be anybody's: its repository's card was read when it was fetched.
     """
-    said = dict(file.metadata) | ({} if fetched else _noticed(file.path))
+    said = file.metadata
     found: dict[str, Any] = {name: license_named(said[name]) for name in LICENSES if name in said}
     found |= {name: Origin.of(said[name]) for name in PAST if said.get(name)}
     on_card = None if fetched else _on_card(file.path)
     found["license"] = strictest((found.get("license"), on_card, license_named(beside.license)))
     return {name: value for name, value in found.items() if value is not None}
-
-
-@contextmanager
-def noticed(path: Path, about: About) -> Iterator[None]:
-    """Around the writing of a file without words of its own: the file beside it appears, or what an earlier model left
-    there goes, once all is well."""
-    notice, told = path.with_name(path.name + NOTICE), credits(about)
-    if not told:
-        yield
-        notice.unlink(missing_ok=True)
-        return
-    license = told.pop("license", None)
-    lines = [f"{name}: {text}" for name, text in told.items()]
-    if license is not None:
-        lines.insert(0, f"{SPDX}: {license if license in HUB_LICENSES else OWN + license}")
-    with replacing(notice) as partial:
-        partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        yield
 
 
 def card(about: About) -> str | None:
@@ -86,15 +61,6 @@ def card(about: About) -> str | None:
         ["---", told.rstrip(), "---"],
         [f"The weights are under `{about.license}`" + ("." if start is None else f", {how} {start}.")],
     )
-
-
-def _noticed(path: Path) -> dict[str, str]:
-    text = _read(path.with_name(path.name + NOTICE), LONGEST_NOTICE)
-    pairs = (line.partition(": ") for line in (text or "").splitlines())
-    found = {name.strip(): value.strip() for name, sign, value in pairs if sign}
-    if SPDX in found:
-        found["license"] = found[SPDX]
-    return {name: found[name] for name in (*LICENSES, *PAST) if name in found}
 
 
 def _on_card(path: Path) -> str | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vitzoo.checkpoints.credits import CARD, card, credits, noticed
+from vitzoo.checkpoints.credits import CARD, card, credits
 from vitzoo.checkpoints.native import KEY, describe
 from vitzoo.errors import WeightsError
 from vitzoo.files.atomic import replacing_folder
@@ -100,8 +100,7 @@ class Export:
             if path.suffix == ".safetensors":
                 return write(path, tensors(), planned, self.metadata, shard_size)[-1]
             if path.suffix in READERS:
-                with noticed(path, self.about):
-                    return write(path, tensors(), planned, {}, shard_size)[-1]
+                return write(path, tensors(), planned, credits(self.about), shard_size)[-1]
             with replacing_folder(path) as partial:
                 write(partial / "model.safetensors", tensors(), planned, self.metadata, shard_size)
                 for name, data in files.items():
@@ -132,9 +131,9 @@ def save(
 
     `drop` names fields of the spec that the layout cannot hold and that are left out on purpose. `shard_size` is the
     most bytes of one safetensors file. A native file keeps all of `model.about`; other layouts keep what they have a
-    place for, and the licence and the past go with all: in the metadata of safetensors, on a folder's card, beside
-    other kinds of files as NAME.license. Where the library prepares pictures otherwise than vitzoo, a warning says by
-    how much.
+    place for, and the licence and the past go with all: in the metadata of safetensors, on a folder's card, in the
+    comment at the end of other kinds of files, which are archives. Where the library prepares pictures otherwise than
+    vitzoo, a warning says by how much.
 
     Raises:
         LayoutError: the layout cannot hold the architecture, or a value of it.

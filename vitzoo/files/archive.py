@@ -1,7 +1,12 @@
-"""Zip archives, opened after a look at how much their directory holds."""
+"""Zip archives, opened after a look at how much their directory holds; and the words that one may carry.
 
+Words are the comment at the end of an archive, which torch and numpy pass over: a line of JSON, from name to text.
+"""
+
+import json
 import os
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 LARGEST_DIRECTORY = 16 << 20  # bytes; Python takes ten times as much memory for it
@@ -23,3 +28,29 @@ def open_archive(path: Path) -> zipfile.ZipFile:
         return zipfile.ZipFile(path)
     except NotImplementedError as error:  # of a newer version, says the archive
         raise zipfile.BadZipFile(str(error)) from None
+
+
+def words_of(path: Path) -> dict[str, str]:
+    """What an archive says of itself; nothing if it has no comment, or one of another program.
+
+    Raises:
+        ValueError, OSError, zipfile.BadZipFile: no archive, or words that are damaged.
+    """
+    with open_archive(path) as archive:
+        comment = archive.comment
+    if not comment.startswith(b"{"):
+        return {}
+    found = json.loads(comment)
+    if not all(isinstance(text, str) for text in found.values()):
+        raise ValueError("its comment has other values than texts")
+    return dict(found)
+
+
+def add_words(path: Path, words: Mapping[str, str]) -> None:
+    """Write words into an archive that has none. Raises: ValueError: they are too long for one."""
+    comment = json.dumps(words).encode()
+    if len(comment) >= zipfile.ZIP_MAX_COMMENT:
+        raise ValueError(f"{len(comment):,} bytes of words, and an archive holds {zipfile.ZIP_MAX_COMMENT:,}")
+    if words:
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.comment = comment

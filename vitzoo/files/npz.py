@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vitzoo.files.archive import open_archive
+from vitzoo.files.archive import open_archive, words_of
 from vitzoo.files.tensor_file import NUMPY_DTYPES, unreadable
 from vitzoo.spec import Shape
 
@@ -43,13 +43,13 @@ class NpzFile:
     What its members declare is held against the size of the file before anything is unpacked.
     """
 
-    metadata: Mapping[str, str] = {}
     notes = ()
     left: Mapping[str, str] = {}
 
     def __init__(self, path: Path, streamed: bool = False, eager: bool = False) -> None:
         self.path = path  # read member by member whatever is asked for: an archive cannot be mapped
         try:
+            self.metadata: Mapping[str, str] = words_of(path)
             self._zip = open_archive(path)
             members = self._zip.infolist()
             self._bytes = path.stat().st_size

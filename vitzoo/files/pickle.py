@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vitzoo.errors import WeightsError
-from vitzoo.files.archive import open_archive
+from vitzoo.files.archive import open_archive, words_of
 from vitzoo.files.harmless import Stored
 from vitzoo.files.tensor_file import MappedFile, unreadable
 from vitzoo.files.unpickle import Bounded, Refused, Unpickler
@@ -25,7 +25,6 @@ class PickleFile(MappedFile):
     `wrapper` names the entry that holds the state dict, where another than `unwrapped` takes is wanted.
     """
 
-    metadata: Mapping[str, str] = {}
     left: Mapping[str, str] = {}
 
     def __init__(self, path: Path, streamed: bool = False, eager: bool = False, wrapper: str | None = None) -> None:
@@ -37,12 +36,20 @@ class PickleFile(MappedFile):
     def _map(self) -> None:
         archive = _is_torch_archive(self.path)
         self._streamed = self._streamed and archive
+        self.metadata: Mapping[str, str] = _words(self.path) if archive else {}
         self._state, self.notes = unwrapped(unpickled(self.path, self._eager), self._wrapper, self.path)
 
     def read(self, key: str) -> Tensor:
         if self._streamed:
             self._spend(self.shapes[key], self.dtypes[key])
         return self._state[key]
+
+
+def _words(path: Path) -> dict[str, str]:
+    try:
+        return words_of(path)
+    except (ValueError, OSError, RuntimeError, zipfile.BadZipFile) as error:
+        raise unreadable(path, "a torch", error) from None
 
 
 def unpickled(path: Path, eager: bool = False) -> Any:

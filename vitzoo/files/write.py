@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from vitzoo.errors import WeightsError
+from vitzoo.files.archive import add_words
 from vitzoo.files.atomic import partial_file, replacing, replacing_folder, settled
 from vitzoo.files.sharded import INDEX, join
 from vitzoo.files.tensor_file import DTYPES, NUMPY_DTYPES
@@ -36,7 +37,8 @@ def write(
 
     A path without a suffix is a folder, which must be new or empty and gets a `model.safetensors`. `shard_size` is the
     most bytes of tensors for one safetensors file; where one does not hold them all, an index joins several. A tensor
-    is held no longer than it takes to write it, but for `.pth`, whose writer wants them all.
+    is held no longer than it takes to write it, but for `.pth`, whose writer wants them all. `metadata` goes into
+    a file of whatever kind; see `vitzoo.files.archive`.
 
     Raises:
         WeightsError: an unknown suffix, a type or metadata that the format cannot hold, tensors that are not those
@@ -50,10 +52,14 @@ def write(
         return write_sharded(path, tensors, shapes, metadata, shard_size)
     if path.suffix not in WRITERS:
         raise WeightsError(f"{path.name} has an unknown suffix; take .safetensors, {', '.join(WRITERS)}, or none")
-    if metadata or shard_size is not None:
-        what = "metadata" if metadata else "shards"
-        raise WeightsError(f"{path.name}: a {path.suffix} file has no {what}; write safetensors, or do without")
-    WRITERS[path.suffix](path, tensors, shapes)
+    if shard_size is not None:
+        raise WeightsError(f"{path.name}: a {path.suffix} file has no shards; write safetensors, or do without")
+    with replacing(path) as partial:
+        WRITERS[path.suffix](partial, tensors, shapes)
+        try:
+            add_words(partial, metadata)
+        except ValueError as error:
+            raise WeightsError(f"{path.name} cannot hold its metadata: {error}; write safetensors") from None
     return [path]
 
 
@@ -142,8 +148,8 @@ def write_npz(path: Path, tensors: Iterator[tuple[str, Tensor]], shapes: Planned
     """Write a numpy archive member by member; bfloat16 becomes a void type of two bytes, as big_vision stores it."""
     unknown = [f"'{key}' ({dtype})" for key, (_, dtype) in shapes.items() if dtype not in NUMPY_DTYPES.values()]
     if unknown:
-        raise WeightsError(f"{path.name}: numpy has no type for {', '.join(unknown[:8])}; convert them first")
-    with replacing(path) as partial, zipfile.ZipFile(partial, "w") as archive:
+        raise WeightsError(f"numpy has no type for {', '.join(unknown[:8])}; convert them first")
+    with zipfile.ZipFile(path, "w") as archive:
         for key, tensor in _as_planned(tensors, shapes):
             half = tensor.dtype is torch.bfloat16
             array = tensor.view(torch.int16).numpy().view(np.dtype("V2")) if half else tensor.numpy()
@@ -155,7 +161,7 @@ def write_pth(path: Path, tensors: Iterator[tuple[str, Tensor]], shapes: Planned
     """Write a state dict with torch.save. Not streamed: torch pickles all names before it writes the first tensor."""
     # Cloned, since a view would take all of the storage that it looks into along with it.
     state = OrderedDict((key, tensor.clone()) for key, tensor in _as_planned(tensors, shapes))
-    with replacing(path) as partial, partial.open("wb") as file:  # of a path, torch writes the name into the archive
+    with path.open("wb") as file:  # of a path, torch writes the name into the archive
         try:
             torch.save(OrderedDict((key, state[key]) for key in shapes), file)
         except RuntimeError as error:  # torch's writer meets a full disk while it cleans up after a full disk

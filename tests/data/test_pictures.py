@@ -21,6 +21,7 @@ from vitzoo.data.readable import readable
 from vitzoo.data.split import few, stratified
 from vitzoo.errors import DataError, SpecError
 from vitzoo.registry.recipes import Recipe
+from vitzoo.sources.cache import cache_folder
 from vitzoo.train.augment import training_transform
 from vitzoo.train.datamodule import EpochSampler, PictureData
 
@@ -352,6 +353,29 @@ def test_the_check_is_done_once_until_a_file_changes(root: Path, monkeypatch: py
     (root / "b" / "0.png").write_bytes(b"")
     kept, skipped, _ = readable(open_splits(root)["all"])
     assert (len(kept), [s.where for s in skipped], len(seen)) == (7, ["b/0.png"], 16)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", '{"reasons": {"8": "x"}, "remarks": []}', '{"reasons": {}}', "\xff"]
+)
+def test_a_damaged_answer_is_computed_anew_and_said(root: Path, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    fill(root / "a"), fill(root / "b")
+    (root / "b" / "0.png").write_bytes(b"")
+    whole = readable(open_splits(root)["all"])
+    (kept,) = (cache_folder() / "checked").glob("*.json")
+    good = kept.read_bytes()
+    kept.write_bytes(text.encode("latin-1"))
+    again = readable(open_splits(root)["all"])
+    assert (len(again.pictures), again.skipped) == (len(whole.pictures), whole.skipped) == (7, again.skipped)
+    assert f"{kept} is damaged, so the pictures are checked anew: " in capsys.readouterr().err
+    assert kept.read_bytes() == good
+
+
+def test_a_damaged_parquet_file(tmp_path: Path) -> None:
+    """The datasets library has errors of its own."""
+    (tmp_path / "x.parquet").write_bytes(b"PAR1" + bytes(64))
+    with pytest.raises(DataError, match=r"x\.parquet: cannot be read: Parquet magic bytes not found"):
+        open_splits(tmp_path / "x.parquet")
 
 
 # Splits.

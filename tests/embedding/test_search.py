@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import tiny
 from conftest import Result
@@ -185,3 +187,17 @@ def test_the_page_of_the_docs(
         done = run(*shlex.split(line, comments=True)[1:])
         assert (done.code, bool(done.out)) == (0, True), done
     exec(compile(python, "embedding.md", "exec"), {})
+
+
+@pytest.mark.parametrize("change", ["vector", "removed", "key"])
+def test_a_part_with_other_columns(change: str, tmp_path: Path) -> None:
+    """As another program may write it, of as many rows."""
+    store = made_of(tmp_path / "s", [np.ones((3, 4))])
+    path = store.folder / store.parts[0].file
+    table = pq.read_table(path, partitioning=None)
+    pq.write_table(table.set_column(table.column_names.index(change), change, pa.array([1, 2, 3])), path)
+    with pytest.raises(DataError, match=rf"expected the column {change} of .*, found int64; remove the folder"):
+        nearest(Store(store.folder), np.ones((1, 4), np.float32), 1)
+    pq.write_table(table.drop_columns([change]), path)
+    with pytest.raises(DataError, match=rf"expected the column {change} of .*, found none"):
+        nearest(Store(store.folder), np.ones((1, 4), np.float32), 1)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from fuzz.corpus import KINDS, Kind
+from fuzz.tables import TABLES
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -72,9 +73,10 @@ def changed(data: bytes, seed: int, steps: int) -> bytes:
 
 @pytest.mark.proves(guarantee="A file is right or an error", against="files of every kind, changed at random")
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", [*KINDS, *TABLES], ids=lambda kind: kind.name)
 def test_changed_files(kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VITZOO_CACHE", str(tmp_path / "cache"))
     path, outcomes, slowest = tmp_path / kind.name, {"read": 0, "refused": 0}, 0.0
     longest = 0
     kind.make(path)

@@ -1,11 +1,10 @@
 """Which pictures cannot be read: each is decoded once, as training would, and the answer is kept for the next time."""
 
 import hashlib
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import PIL
@@ -15,15 +14,19 @@ from torch.utils.data import DataLoader, Dataset
 from vitzoo.data.pictures import Pictures
 from vitzoo.data.places import Skipped
 from vitzoo.data.progress import tracked
-from vitzoo.data.saying import Remark, summed
+from vitzoo.data.saying import Remark, say, summed
 from vitzoo.errors import DataError, ImageError
 from vitzoo.files.atomic import replacing
 from vitzoo.images.load import formats as known_formats
 from vitzoo.images.ranges import RGB, Form, Note
+from vitzoo.small_files import read_small
 from vitzoo.sources.cache import cache_folder, locked
+from vitzoo.spec.base import Frozen
 from vitzoo.version import __version__
 
 BATCH = 64
+LARGEST = 1 << 30  # bytes of the answer: a reason for each of some million pictures
+LONGEST = 200  # characters of why it cannot be read
 
 
 class Checked(NamedTuple):
@@ -42,6 +45,14 @@ class Look(NamedTuple):
     passing: bool
     """Whether that is of the disk and not of the picture, and may be otherwise the next time."""
     notes: tuple[Note, ...]
+
+
+class Kept(Frozen):
+    """The answer, as the cache keeps it."""
+
+    reasons: Mapping[int, str]
+    """Why a picture cannot be used, by its number."""
+    remarks: tuple[Remark, ...]
 
 
 class _Looks(Dataset[Look]):
@@ -70,34 +81,44 @@ def readable(pictures: Pictures, form: Form = RGB, *, strict: bool = False, num_
     """
     cache = _cache_file(pictures, form)
     with _claimed(cache):
-        if cache.exists():
-            found = json.loads(cache.read_text(encoding="utf-8"))
-        else:
+        found = _kept(cache, len(pictures))
+        if found is None:
             found, passing = _looked_at(pictures, form, num_workers)
             if not passing:
                 with replacing(cache) as partial:
-                    partial.write_text(json.dumps(found), encoding="utf-8")
-    reasons = {int(i): reason for i, reason in found["reasons"].items()}
-    skipped = tuple(Skipped(pictures.names[i], reason) for i, reason in reasons.items())
+                    partial.write_text(found.model_dump_json(), encoding="utf-8")
+    skipped = tuple(Skipped(pictures.names[i], reason) for i, reason in found.reasons.items())
     if strict and skipped:
         raise DataError(
             f"{pictures.where}: {len(skipped)} of {len(pictures)} pictures cannot be read, the first is "
             f"{skipped[0].where}: {skipped[0].reason}"
         )
-    kept = np.setdiff1d(np.arange(len(pictures)), np.fromiter(reasons, dtype=np.int64, count=len(reasons)))
-    return Checked(pictures.take(kept), skipped, tuple(Remark(*remark) for remark in found["remarks"]))
+    kept = np.setdiff1d(np.arange(len(pictures)), np.fromiter(found.reasons, np.int64, len(found.reasons)))
+    return Checked(pictures.take(kept), skipped, found.remarks)
 
 
-def _looked_at(pictures: Pictures, form: Form, num_workers: int) -> tuple[dict[str, Any], bool]:
+def _kept(cache: Path, count: int) -> Kept | None:
+    """The answer of an earlier time; None if there is none. A damaged one is said to be, and is no answer."""
+    try:
+        found = Kept.model_validate_json(read_small(cache, LARGEST))
+        if all(0 <= i < count for i in found.reasons):
+            return found
+        why = f"it has other pictures than {count}"
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        why = " ".join(str(error).split())[:LONGEST]
+    say(f"{cache} is damaged, so the pictures are checked anew: {why}")
+    return None
+
+
+def _looked_at(pictures: Pictures, form: Form, num_workers: int) -> tuple[Kept, bool]:
     """The answer, and whether it may be another one the next time."""
     loader = DataLoader(_Looks(pictures, form), BATCH, num_workers=num_workers, collate_fn=list)
     looks = [look for batch in tracked(loader, "checking pictures") for look in batch]
     notes = ((pictures.names[i], note) for i, look in enumerate(looks) for note in look.notes)
-    found = {
-        "reasons": {i: look.reason for i, look in enumerate(looks) if look.reason is not None},
-        "remarks": summed(notes),
-    }
-    return found, any(look.passing for look in looks)
+    reasons = {i: look.reason for i, look in enumerate(looks) if look.reason is not None}
+    return Kept(reasons=reasons, remarks=summed(notes)), any(look.passing for look in looks)
 
 
 def _cache_file(pictures: Pictures, form: Form) -> Path:

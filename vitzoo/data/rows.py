@@ -188,13 +188,15 @@ def _parquet(path: Path) -> ArrowTable:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without the bars of the datasets library."""
+    """Without the bars of the datasets library, and with its own errors as those of a file."""
     import datasets
 
     shown = datasets.is_progress_bar_enabled()
     datasets.disable_progress_bars()
     try:
         yield
+    except datasets.exceptions.DatasetsError as error:
+        raise ValueError(str(error.__cause__ or error)) from error
     finally:
         if shown:
             datasets.enable_progress_bars()

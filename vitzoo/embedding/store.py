@@ -166,6 +166,13 @@ class Store:
             raise DataError(f"{path}: cannot be read: {reason}; {self._again}") from None
         if len(table) != part.rows:
             raise DataError(f"{path}: expected {part.rows} rows, found {len(table)}; {self._again}")
+        schema = UNREAD if part == self.unread else schema_of(self.recipe)
+        for field in schema if columns is None else map(schema.field, columns):
+            found = table.schema.field(field.name).type if field.name in table.column_names else "none"
+            if found != field.type:
+                raise DataError(
+                    f"{path}: expected the column {field.name} of {field.type}, found {found}; {self._again}"
+                )
         return table
 
     def _tables(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:

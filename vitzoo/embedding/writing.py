@@ -201,7 +201,8 @@ def _one_line(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         full = "; make room and run it again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
-        raise DataError(f"{folder} cannot be written: {error.strerror or error}{full}") from None
+        reason = os.strerror(error.errno) if error.errno else str(error)  # pyarrow has its own words around the system's
+        raise DataError(f"{folder} cannot be written: {reason}{full}") from None
 
 
 def _synced(folder: Path) -> None:

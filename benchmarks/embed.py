@@ -24,7 +24,7 @@ from timm.data import create_dataset, create_loader, resolve_data_config
 from transformers import ViTImageProcessor, ViTModel, pipeline
 
 import vitzoo
-from vitzoo.embedding.search import nearest
+from vitzoo.embedding.nearest import nearest
 
 BATCH = 32
 

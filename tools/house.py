@@ -23,13 +23,13 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("files", "images"),
     ("model",),
     ("layouts",),
-    ("sources",),
+    ("engines", "sources"),
     ("checkpoints",),
     ("publish",),
     ("data",),
     ("embedding",),
     ("evaluation",),
-    ("train",),
+    ("exporting", "train"),
     ("cli",),
     ("publishing", "resample"),
 )
@@ -40,7 +40,9 @@ LONGEST_FUNCTION, LONGEST_FILE = 50, 450
 READER = "vitzoo.registry.reference"
 TYPED = frozenset({"model", "name", "names", "source", "first", "second", "reference", "like", "recipe", "typed"})
 """Parameters that bear what a user typed for a model, in the rooms of `READING_ROOMS`; elsewhere they are tensors'."""
-READING_ROOMS = frozenset({"registry", "sources", "checkpoints", "publish", "embedding", "evaluation", "train", "cli"})
+READING_ROOMS = frozenset(
+    {"registry", "sources", "checkpoints", "publish", "embedding", "evaluation", "engines", "exporting", "train", "cli"}
+)
 TESTS_OF_TEXT = frozenset({"startswith", "endswith", "removeprefix", "removesuffix", "partition", "rpartition"})
 
 

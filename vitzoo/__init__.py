@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from vitzoo.evaluation.choice import choose
     from vitzoo.evaluation.measure import evaluate
     from vitzoo.evaluation.probes import probe
+    from vitzoo.exporting.write import export
     from vitzoo.images.load import load_image
     from vitzoo.images.transform import preprocess
     from vitzoo.model import Tokens
@@ -44,6 +45,7 @@ _HOMES = {
     "convert": "vitzoo.checkpoints.convert",
     "create": "vitzoo.publish.dialect",
     "build_index": "vitzoo.embedding.approximate",
+    "export": "vitzoo.exporting.write",
     "duplicates": "vitzoo.embedding.duplicates",
     "write_map": "vitzoo.embedding.maps",
     "embed": "vitzoo.embedding.pipeline",
@@ -90,6 +92,7 @@ __all__ = [
     "duplicates",
     "embed",
     "evaluate",
+    "export",
     "finetune",
     "info",
     "list_models",

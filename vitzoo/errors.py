@@ -117,6 +117,10 @@ class LicenseError(VitzooError):
     """Weights whose licence is not among those that the caller allows."""
 
 
+class ExportError(VitzooError):
+    """A model that cannot be written as a graph, or a graph that does not give the model's numbers."""
+
+
 class PublishError(VitzooError):
     """A model that cannot be put on the hub."""
 

@@ -5,11 +5,12 @@ from contextlib import contextmanager
 
 from vitzoo.errors import VitzooError
 
-ROOMS = {"embedding": "embed", "train": "train"}
+ROOMS = {"embedding": "embed", "exporting": "export", "train": "train"}
 """The extra that a room needs."""
 
 PACKAGES = {
     "embed": ("pyarrow>=17",),
+    "export": ("nncf>=2.17", "onnx>=1.19", "onnxruntime>=1.22", "onnxscript>=0.5", "openvino>=2025.2"),
     "train": ("lightning>=2.6,<3", "matplotlib>=3.9", "peft>=0.17", "tensorboard>=2.18", "torchmetrics>=1.6,<2"),
     "index": ("lancedb>=0.40",),
     "map": ("umap-learn>=0.5.7",),

@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 
 import vitzoo
 from vitzoo import ViT, create
-from vitzoo.checkpoints.native import describe
 from vitzoo.errors import ResampleError, SpecError, WeightsError
+from vitzoo.layouts.native import describe
 from vitzoo.model.resample import resample_table
 from vitzoo.spec import NEW, About, Origin, Past, Preprocessing, Resample, Result, ViTSpec
 from vitzoo.version import __version__

@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 
 import vitzoo
 from vitzoo import ViT
-from vitzoo.checkpoints import native
 from vitzoo.errors import VitzooError
+from vitzoo.layouts import native
 
 Step = Callable[[Path], object]
 NAME = "vit_nano4.cifar10"

@@ -21,9 +21,9 @@ from torch import Tensor
 
 import vitzoo.files.write
 from vitzoo import ViT, create, registry
-from vitzoo.checkpoints.native import NEEDED
 from vitzoo.checkpoints.save import save
 from vitzoo.errors import LayoutError, RegistryError, SpecError, VitzooError, WeightsError
+from vitzoo.layouts.native import NEEDED
 from vitzoo.layouts.tables import get_layout
 from vitzoo.model.resample import resample_table
 from vitzoo.registry import label_sets

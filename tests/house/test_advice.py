@@ -32,7 +32,7 @@ MADE_ELSEWHERE = {
     "checkpoints/identify.py:identify": ("unknown field '",),
     "checkpoints/facts.py:field_value": ("expected null (None in Python), or an object with ",),
     "checkpoints/facts.py:_contradicted": ("; leave ", "mend the configuration beside it, or move it away"),
-    "checkpoints/native.py:described": (),
+    "layouts/native.py:described": (),
     "checkpoints/settle.py:_completed": (),
     "checkpoints/settle.py:_question": (
         " can be read in layout ",

@@ -15,11 +15,11 @@ from typer._click.exceptions import UsageError
 
 import vitzoo
 from vitzoo import ViT
-from vitzoo.checkpoints.native import describe, described
 from vitzoo.cli import command_line
 from vitzoo.errors import SpecError, VitzooError, WeightsError
 from vitzoo.layouts.beside import read_beside
 from vitzoo.layouts.border import DEEPEST
+from vitzoo.layouts.native import describe, described
 from vitzoo.spec import About
 
 LABELS = ("cat", "dog", "ape")

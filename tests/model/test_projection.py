@@ -10,8 +10,8 @@ from safetensors.torch import load_file, save_file
 
 import vitzoo
 from vitzoo import ViT, create, registry
-from vitzoo.checkpoints.native import described
 from vitzoo.errors import LayoutError, SpecError
+from vitzoo.layouts.native import described
 from vitzoo.registry.describe import count_macs, count_parameters, stages
 from vitzoo.spec import About, Head, Origin, ViTSpec
 from vitzoo.spec.tensors import native_shapes

@@ -61,8 +61,8 @@ def build(
     """Build a ViT of the class `kind`, in evaluation mode; `vitzoo.create` is this with `ViT`.
 
     Args:
-        model: weights or a model of the registry by any name, a checkpoint file or folder in any layout, its address
-            (`hf-hub:org/repo@revision`, `hf://org/repo/file`, `https://host/file#sha256=digest`), a `ViTSpec`.
+        model: weights or a model of the registry by any name, a file or folder in any layout, its address (`hf://org/
+            repo/file`, `https://host/file#sha256=digest`), a `ViTSpec`, an exported file, which is an `Exported` then.
         pretrained: load the weights that a name stands for, a model's first without a tag. A file is always loaded.
         layout: how a file names its tensors; found if not given (`vitzoo.layouts.tables` has the names).
         like: a model or weights of the registry whose architecture a file has, for what its tensors do not show.

@@ -14,7 +14,6 @@ from vitzoo import registry
 from vitzoo.checkpoints.credits import credited
 from vitzoo.checkpoints.facts import facts, field_value, narrowed
 from vitzoo.checkpoints.meaning import Meaning
-from vitzoo.checkpoints.native import described
 from vitzoo.checkpoints.reading import Sizes
 from vitzoo.checkpoints.settle import Said, Settled, settle, spec_of
 from vitzoo.checkpoints.tensors import NativeTensors
@@ -25,6 +24,7 @@ from vitzoo.layouts.beside import Beside, read_beside
 from vitzoo.layouts.candidate import Candidate
 from vitzoo.layouts.detect import detect
 from vitzoo.layouts.layout import Layout
+from vitzoo.layouts.native import described
 from vitzoo.layouts.tables import LAYOUTS, NATIVE, NATIVES, get_layout
 from vitzoo.layouts.tables import named as tables_named
 from vitzoo.registry.licenses import check_license, strictest

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from vitzoo.checkpoints.credits import CARD, card, credits
-from vitzoo.checkpoints.native import KEY, describe
 from vitzoo.errors import WeightsError
 from vitzoo.files.atomic import replacing_folder
 from vitzoo.files.read import READERS
@@ -20,6 +19,7 @@ from vitzoo.files.write import write
 from vitzoo.layouts.beside import companions
 from vitzoo.layouts.differences import differences
 from vitzoo.layouts.layout import Layout
+from vitzoo.layouts.native import KEY, describe
 from vitzoo.layouts.rules import Binding, Read
 from vitzoo.layouts.tables import layout_for
 from vitzoo.model import TimmDialect

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from vitzoo.checkpoints.create import build
 from vitzoo.checkpoints.save import save
+from vitzoo.engines.exported import Exported, exported
+from vitzoo.engines.record import Sizes
 from vitzoo.errors import Argument, LayoutError, SpecError, VitzooError, WeightsError, joined
 from vitzoo.layouts.huggingface import peer as huggingface
 from vitzoo.layouts.peer import Outputs, Peer, answer
@@ -20,9 +22,9 @@ from vitzoo.layouts.tables import GROUPS, LAYOUTS, layout_for
 from vitzoo.layouts.timm import peer as timm
 from vitzoo.layouts.torchvision import peer as torchvision
 from vitzoo.model import TimmDialect
+from vitzoo.registry.reference import parse
 from vitzoo.spec import Pool, ViTSpec
 
-TOLERANCE = 1e-5
 MOST_REASONS = 400
 
 
@@ -82,6 +84,11 @@ def ours(model: TimmDialect, name: str) -> Peer:
     return Peer(name, run)
 
 
+def graph(model: Exported, name: str) -> Peer:
+    """An exported model."""
+    return Peer(f"{name} ({model.record})", model.outputs, model.record.sizes is Sizes.ANY, model.record.tolerance)
+
+
 PEERS: dict[str, Callable[[Path, ViTSpec], Peer]] = {
     "timm": timm.peer,
     "huggingface": huggingface.peer,
@@ -95,7 +102,7 @@ def verify(
     second: str | Path | None = None,
     *,
     sizes: Sequence[tuple[int, int]] | None = None,
-    tolerance: float = TOLERANCE,
+    tolerance: float | None = None,
     seed: int = 0,
     **options: Any,
 ) -> Verification:
@@ -103,11 +110,12 @@ def verify(
 
     Args:
         first: weights of the registry, or a checkpoint in any layout.
-        second: the same, or a library's own implementation: "timm", "huggingface" or "torchvision". It reads `first`
-            itself where that is a folder of its own, else vitzoo's export. If not given, the library in whose layout
-            `first` is, or else the first that can hold it.
+        second: the same, an exported file, or a library's own implementation: "timm", "huggingface" or "torchvision".
+            It reads `first` itself where that is a folder of its own, else vitzoo's export. If not given, the library
+            in whose layout `first` is, or else the first that can hold it.
         sizes: (height, width) in pixels; the native size, a larger and a rectangular one if not given.
-        tolerance: largest difference that counts as equal, as a share of the largest value.
+        tolerance: largest difference that counts as equal, as a share of the largest value; 1e-5 if not given, or
+            that of an exported file's precision.
         options: `layout`, `like` and spec fields of the checkpoints, as for `vitzoo.create`. At other sizes than the
             native one, a library's own policy of resampling is taken for both.
 
@@ -117,6 +125,7 @@ def verify(
         SpecError: the two take different pictures, or give nothing that means the same.
         WeightsError: the library cannot read what it is given, or fails.
     """
+    _no_graph(first, options)
     model = build(TimmDialect, first, pretrained=True, **options)
     with _second(first, second, model, options) as (other, policy):
         if policy is not None:
@@ -135,7 +144,16 @@ def verify(
             f"there is nothing to compare, so the two are not said to be equal; {'; '.join(skipped)}. "
             f"Give sizes that both take, such as {model.spec.img_size[0]}x{model.spec.img_size[1]}"
         )
-    return Verification(f"vitzoo, {first}", other.name, tolerance, tuple(rows), tuple(skipped))
+    most = other.tolerance if tolerance is None else tolerance
+    return Verification(f"vitzoo, {first}", other.name, most, tuple(rows), tuple(skipped))
+
+
+def _no_graph(first: str | Path, options: Mapping[str, Any]) -> None:
+    if exported(parse(first), options) is not None:
+        raise SpecError(
+            f"{first} is an exported graph, which stands second; give the model that it was exported from first: "
+            f"`vitzoo verify MODEL {Path(first).name}`"
+        )
 
 
 def _compared(
@@ -161,13 +179,12 @@ def _second(
     if second is not None and str(second) not in PEERS:
         if str(second) in GROUPS or str(second) in LAYOUTS:
             raise LayoutError(f"no model of '{second}' is at hand; compare with a checkpoint, or {' or '.join(PEERS)}")
+        if (other_graph := exported(parse(second), {})) is not None:
+            _same_pictures(first, model, second, other_graph)
+            yield graph(other_graph, str(second)), None
+            return
         other = build(TimmDialect, second, pretrained=True, **options)
-        if (other.spec.in_chans, other.spec.img_size) != (model.spec.in_chans, model.spec.img_size):
-            raise SpecError(
-                f"{first} takes {model.spec.in_chans}x{model.spec.img_size} and {second} {other.spec.in_chans}x"
-                f"{other.spec.img_size}; give for both ",
-                *joined([Argument("img_size", list(model.spec.img_size)), Argument("in_chans", model.spec.in_chans)]),
-            )
+        _same_pictures(first, model, second, other)
         yield ours(other, f"vitzoo, {second}"), None
         return
     own = model.load_report.layout
@@ -188,6 +205,16 @@ def _second(
         return
     why = " | ".join(reasons)[:MOST_REASONS]
     raise LayoutError(f"no library's own model can hold {first}; compare it with another checkpoint: {why}")
+
+
+def _same_pictures(first: str | Path, model: TimmDialect, second: str | Path, other: TimmDialect | Exported) -> None:
+    """Refuse to compare models that take different pictures."""
+    if (other.spec.in_chans, other.spec.img_size) != (model.spec.in_chans, model.spec.img_size):
+        raise SpecError(
+            f"{first} takes {model.spec.in_chans}x{model.spec.img_size} and {second} {other.spec.in_chans}x"
+            f"{other.spec.img_size}; give for both ",
+            *joined([Argument("img_size", list(model.spec.img_size)), Argument("in_chans", model.spec.in_chans)]),
+        )
 
 
 def _exported(model: TimmDialect, path: Path, layout: str) -> Path:

@@ -21,6 +21,7 @@ COMMANDS = {
     "classify": "classify:classify",
     "convert": "convert:convert",
     "verify": "verify:verify",
+    "export": "export:export",
     "finetune": "finetune:finetune",
     "evaluate": "evaluate:evaluate",
     "probe": "probe:probe",

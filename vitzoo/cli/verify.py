@@ -11,7 +11,8 @@ from vitzoo.cli.options import AsJson, Drop, Layout, Like, ModelArgument, Prefix
 def verify(
     first: ModelArgument,
     second: Annotated[
-        str | None, typer.Argument(help="the same, or timm, huggingface, torchvision: its own model on FIRST")
+        str | None,
+        typer.Argument(help="the same, an exported file, or whose model runs FIRST: timm, huggingface, torchvision"),
     ] = None,
     layout: Layout = None,
     like: Like = None,
@@ -28,7 +29,10 @@ def verify(
             help="pixels; native, larger and rectangular if not given; may be repeated",
         ),
     ] = None,
-    tolerance: Annotated[float, typer.Option(min=0.0, help="share of the largest value")] = 1e-5,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(min=0.0, help="share of the largest value; 1e-5 if not given, or that of an exported file"),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Run two models on the same pictures and print the largest difference; exit code 1 beyond the tolerance."""

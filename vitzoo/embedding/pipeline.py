@@ -28,7 +28,7 @@ from vitzoo.images.load import unusual
 from vitzoo.images.ranges import Form, Note
 from vitzoo.images.read import read_picture
 from vitzoo.images.transform import Transform, preprocess
-from vitzoo.publish.dialect import ViT, create
+from vitzoo.publish.dialect import ViT, create, is_model
 
 ROWS = 8192
 """Pictures of a file: what is lost at most if the process is killed."""
@@ -91,10 +91,10 @@ def embed(
     _check(dtype, batch_size, rows_per_file)
     found = items_of(data, columns)
     options |= {"dtype": options.pop("model_dtype")} if "model_dtype" in options else {}
-    vit = model if isinstance(model, ViT) else create(model, pretrained=True, **options)  # type: ignore[arg-type]
+    vit = model if is_model(model) else create(model, pretrained=True, **options)  # type: ignore[arg-type]
     how = extractor(vit.eval(), features, blocks)
     made = Made(normalize, dtype, batch_size if deterministic else None)
-    recipe = recipe_of(vit, IN_MEMORY if isinstance(model, ViT) else os.fspath(model), how, made)
+    recipe = recipe_of(vit, IN_MEMORY if is_model(model) else os.fspath(model), how, made)
     workers = (os.cpu_count() or 1) if num_workers is None else num_workers
     with writing(Path(output), recipe) as writer:
         work = _Work(vit, how, recipe, batch_size, rows_per_file, workers)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 
 from vitzoo.embedding.features import Extractor
-from vitzoo.model.digest import tensors_digest
+from vitzoo.engines.exported import weights_digest
 from vitzoo.publish.dialect import ViT
 from vitzoo.spec import About, Size, ViTSpec
 from vitzoo.spec.base import Frozen
@@ -61,7 +61,7 @@ class Recipe(Frozen):
 def _asked_of(vit: ViT) -> dict[str, Any]:
     """What a model says of itself that vectors hang on."""
     size = vit.preprocessing.img_size or vit.spec.img_size
-    return {"weights": tensors_digest(vit), "img_size": size, "spec": vit.spec, "about": vit.about}
+    return {"weights": weights_digest(vit), "img_size": size, "spec": vit.spec, "about": vit.about}
 
 
 class Made(NamedTuple):

@@ -15,12 +15,12 @@ from vitzoo.embedding.features import extractor
 from vitzoo.embedding.filters import Filter
 from vitzoo.embedding.nearest import Hit, Vectors, nearest
 from vitzoo.embedding.store import Row, Store
+from vitzoo.engines.exported import weights_digest
 from vitzoo.errors import Argument, DataError, SpecError
 from vitzoo.images.ranges import Form
 from vitzoo.images.read import read_picture
 from vitzoo.images.transform import preprocess
-from vitzoo.model.digest import tensors_digest
-from vitzoo.publish.dialect import ViT, create
+from vitzoo.publish.dialect import ViT, create, is_model
 
 
 def search(
@@ -129,14 +129,14 @@ def model_of(store: Store, model: str | ViT | None = None, device: str | None = 
         SpecError: another model.
     """
     recipe = store.recipe
-    if isinstance(model, ViT):
+    if is_model(model):
         vit = model
     else:
         options: dict[str, Any] = {"device": device, "dtype": recipe.model_dtype, "pretrained": True}
         vit = create(model or recipe.model, **options)
         if vit.spec.img_size != recipe.spec.img_size:
             vit = create(model or recipe.model, img_size=recipe.spec.img_size, **options)
-    if tensors_digest(vit) != recipe.weights:
+    if weights_digest(vit) != recipe.weights:
         raise SpecError(
             f"the vectors in {store.folder} were made by other weights than those of '{model or recipe.model}'; give "
             "theirs with ",

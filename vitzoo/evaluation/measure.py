@@ -23,7 +23,7 @@ from vitzoo.evaluation.predict import Findings, Reading, outputs, places
 from vitzoo.evaluation.result import DRAWS, Evaluation, few
 from vitzoo.evaluation.truth import truth_of
 from vitzoo.evaluation.views import Views
-from vitzoo.publish.dialect import ViT, create
+from vitzoo.publish.dialect import ViT, create, is_model
 from vitzoo.registry.describe import no_classes
 from vitzoo.registry.label_sets import SETS, known_set, synsets
 
@@ -71,7 +71,7 @@ def evaluate(
             name, never by their order; ImageNet's folders (n01440764) go with the names of ImageNet's classes.
         SpecError: a model without a classifier, or without names of its classes.
     """
-    vit = model if isinstance(model, ViT) else create(model, pretrained=True, device=device)
+    vit = model if is_model(model) else create(model, pretrained=True, device=device)
     names, views = _names(vit, labels), Views(flip, crops)
     part, pictures = opened(data, order(split), columns, vit)
     pictures, reading = _labelled(pictures, vit, names), Reading(batch_size, num_workers, strict)

@@ -18,7 +18,7 @@ from vitzoo.evaluation.overlap import both, shared
 from vitzoo.evaluation.predict import Reading
 from vitzoo.evaluation.result import DRAWS
 from vitzoo.evaluation.vectors import Vector, vectors
-from vitzoo.publish.dialect import ViT, create
+from vitzoo.publish.dialect import ViT, create, is_model
 
 QUERIES = 256  # that are compared at once
 COMPARED = 1 << 26  # pairs that are compared at once
@@ -49,7 +49,7 @@ def nearest_neighbours(
     are in `train` too, by what the model sees of them, `notes` says so. `train` and `data` may be stores of the model's
     vectors; then no picture is opened. Errors and other arguments are `evaluate`'s.
     """
-    vit = model if isinstance(model, ViT) else create(model, pretrained=True, device=device)
+    vit = model if is_model(model) else create(model, pretrained=True, device=device)
     _, known = opened(train, ("train", WHOLE), columns, vit)
     part, pictures = opened(data, order(split), columns, vit)
     known, pictures = (classed(one, "neighbours vote for classes") for one in (known, pictures))

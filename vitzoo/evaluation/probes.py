@@ -24,7 +24,7 @@ from vitzoo.evaluation.predict import READING, Reading
 from vitzoo.evaluation.result import DRAWS
 from vitzoo.evaluation.suspects import alike, suspects
 from vitzoo.evaluation.vectors import Vector, Vectors, vectors
-from vitzoo.publish.dialect import ViT, create
+from vitzoo.publish.dialect import ViT, create, is_model
 from vitzoo.spec import FinalNorm
 
 PART = 0.2  # of each class, by which settings are chosen
@@ -226,7 +226,7 @@ def probe(
     """
     if method not in METHODS:
         raise SpecError(f"unknown method '{method}'; give one of {', '.join(METHODS)} as ", Argument("method"))
-    vit = model if isinstance(model, ViT) else create(model, pretrained=True, device=device)
+    vit = model if is_model(model) else create(model, pretrained=True, device=device)
     part, known, pictures = _parts(vit, data, train, split, columns)
     _check_memory(vit, method, len(known) + len(pictures))
     parts = (("computing vectors", known), ("evaluating", pictures))

@@ -72,6 +72,24 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
+def replacing_together(path: Path) -> Iterator[Path]:
+    """A path of the same name in a temporary folder; its files take their places beside `path` if the block ends well.
+
+    The file of that very name comes last: who reads it finds the others. They are not replaced at one stroke, so it
+    has to say which others it was written with.
+    """
+    path = _led_to(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _claimed(path, Path.mkdir) as partial:
+        inner = partial / "files"
+        inner.mkdir()
+        yield inner / path.name
+        for file in sorted(inner.iterdir(), key=lambda file: file.name == path.name):
+            settled(file)
+            file.replace(path.parent / file.name)
+
+
+@contextmanager
 def alone(folder: Path) -> Iterator[bool]:
     """One at a time in a folder, of all who ask; false where the system cannot promise that, and all go on at once."""
     with opened_to_lock(folder) as handle:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from vitzoo.spec import ViTSpec
 
+TOLERANCE = 1e-5
 Outputs = Mapping[str, Tensor]
 """By name: "tokens" (batch, tokens, dim), "pooled" (batch, dim), and what `answer` names (batch, outputs)."""
 
@@ -19,6 +20,8 @@ class Peer:
     name: str
     run: Callable[[Tensor], Outputs]
     any_size: bool = True
+    tolerance: float = TOLERANCE
+    """Largest difference that counts as equal, as a share of the largest value."""
 
 
 def answer(model: Any, tokens: Tensor, spec: ViTSpec) -> Outputs:

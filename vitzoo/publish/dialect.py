@@ -5,14 +5,18 @@ from collections.abc import Callable
 from functools import wraps
 from inspect import signature
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, Self
+from typing import Any, Concatenate, ParamSpec, Self, cast
+
+from typing_extensions import TypeIs
 
 from vitzoo.checkpoints.create import build
 from vitzoo.checkpoints.save import save
+from vitzoo.engines.exported import Exported, exported
 from vitzoo.model import TimmDialect
 from vitzoo.publish.card import write_card
 from vitzoo.publish.push import push
 from vitzoo.registry.reference import at, parse
+from vitzoo.spec import ViTSpec
 
 P = ParamSpec("P")
 
@@ -47,12 +51,25 @@ class ViT(TimmDialect):
         return push(self, repo, **options)
 
 
+def is_model(model: object) -> TypeIs[ViT]:
+    """Whether it is a model already: a ViT, or an exported one, which answers the same calls or says why not."""
+    return isinstance(model, ViT | Exported)
+
+
+def _graph(model: Any = None, /, *unexpected: Any, **options: Any) -> Exported | None:
+    """The model in an exported file, which is no checkpoint; None for all else."""
+    if model is None or isinstance(model, ViTSpec) or unexpected:
+        return None
+    return exported(parse(model), options)
+
+
 def _of_vit(builder: Callable[Concatenate[type[ViT], P], ViT]) -> Callable[P, ViT]:
     """`builder` for this class, with a signature of its own."""
 
     @wraps(builder)
     def create(*args: P.args, **options: P.kwargs) -> ViT:
-        return builder(ViT, *args, **options)
+        graph = _graph(*args, **options)
+        return builder(ViT, *args, **options) if graph is None else cast(ViT, graph)
 
     _, *parameters = signature(builder).parameters.values()
     create.__name__ = create.__qualname__ = "create"

@@ -20,7 +20,7 @@ from vitzoo.small_files import there
 from vitzoo.spec import BundledSource, HubSource, Source, UrlSource
 
 _HUB = ("hf-hub:", "hf_hub:")  # timm takes both; the first is the normal form
-_SUFFIXES = (".safetensors", ".npz", ".pth", ".pt", ".bin", ".ckpt", ".pth.tar")
+_SUFFIXES = (".safetensors", ".npz", ".pth", ".pt", ".bin", ".ckpt", ".pth.tar", ".onnx", ".xml", ".pt2")
 _RECIPES = (".yaml", ".yml")
 _PATHS = re.compile(r"\.{0,2}[/\\]|~[/\\]|[A-Za-z]:[/\\]|\.{1,2}$")
 _ON_HUB = re.compile(r"hf://([^/@]+/[^/@]+)(?:/([^@]+))?(?:@(.+))?")

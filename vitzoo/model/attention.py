@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitzoo.model.layers import NORMS, Linear, RMSNorm
-from vitzoo.model.position import Place, RelPosTable, Turn, rotate
+from vitzoo.model.position import Place, RelPosTable, rotate
 from vitzoo.spec import AttentionKind, QKVBias, RelPos, ViTSpec
 
 
@@ -59,25 +59,43 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, place: Place) -> Tensor:
         """(batch, tokens, hidden_dim) -> the same; `place` says where the tokens are."""
+        x = self.mix(*self.parts(x, place)).transpose(1, 2).flatten(2)
+        return self.proj(self.norm(x))  # type: ignore[no-any-return]
+
+    def parts(self, x: Tensor, place: Place) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """Queries, keys and values (batch, heads, tokens, head_dim), and what is added to the logits.
+
+        Queries and keys are turned already, keys and values there for each query's head; the bias is broadcast to
+        (batch, heads, tokens, tokens).
+        """
         q, k, v = self.qkv(x).split(self.split, -1)
         q, k, v = (part.unflatten(-1, (-1, self.head_dim)).transpose(1, 2) for part in (q, k, v))
         bias = place.bias
         if self.rel_pos is not None:
             bias = self.rel_pos(place.grid) if bias is None else self.rel_pos(place.grid) + bias
-        x = self.mix(q, k, v, place.turn, bias).transpose(1, 2).flatten(2)
-        return self.proj(self.norm(x))  # type: ignore[no-any-return]
-
-    def mix(self, q: Tensor, k: Tensor, v: Tensor, turn: Turn | None, bias: Tensor | None) -> Tensor:
-        """(batch, heads, tokens, head_dim) each -> the values that each head attends to.
-
-        `turn` rotates queries and keys; `bias`, broadcast to (batch, heads, tokens, tokens), is added to the logits.
-        """
-        q, k = self.q_norm(q), self.k_norm(k)
-        if turn is not None:
-            q, k = rotate(q, turn), rotate(k, turn)
+        q, k = self.normed(q, k)
+        if place.turn is not None:
+            q, k = rotate(q, place.turn), rotate(k, place.turn)
         if self.sharing > 1:  # not enable_gqa, which OpenVINO does not know
             k, v = (part.unsqueeze(2).expand(-1, -1, self.sharing, -1, -1).flatten(1, 2) for part in (k, v))
+        return q, k, v, bias
+
+    def normed(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+        """Queries and keys after their norms."""
+        return self.q_norm(q), self.k_norm(k)
+
+    def mix(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
+        """What `parts` gives -> the values that each head attends to, (batch, heads, tokens, head_dim)."""
         return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+
+    def weights(self, q: Tensor, k: Tensor, bias: Tensor | None) -> Tensor:
+        """How much of each token's value (last axis) a token takes: (batch, heads, tokens, tokens)."""
+        return _softmax(q, k, bias)
+
+
+def _softmax(q: Tensor, k: Tensor, bias: Tensor | None) -> Tensor:
+    logits = q @ k.mT / math.sqrt(q.shape[-1])
+    return (logits if bias is None else logits + bias).softmax(-1)
 
 
 class DiffAttention(Attention):
@@ -108,14 +126,26 @@ class DiffAttention(Attention):
         q1, k1, q2, k2 = (getattr(self, name) for name in LAMBDA_VECTORS)
         return (q1 * k1).sum().float(), (q2 * k2).sum().float()
 
-    def mix(self, q: Tensor, k: Tensor, v: Tensor, turn: Turn | None, bias: Tensor | None) -> Tensor:
-        q1, q2 = q.chunk(2, -1)
-        k1, k2 = k.chunk(2, -1)
-        halves = [(self.q_norm(a), self.k_norm(b)) for a, b in ((q1, k1), (q2, k2))]
-        first, second = (F.scaled_dot_product_attention(a, b, v, attn_mask=bias) for a, b in halves)
+    def factor(self) -> Tensor:
+        """lambda"""
         a, b = self.exponents()
-        factor = (a.exp() - b.exp() + self.init).to(q.dtype)
-        return self.sub_norm(first - factor * second) * (1 - self.init)  # type: ignore[no-any-return]
+        return a.exp() - b.exp() + self.init
+
+    def normed(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+        """Each half has a norm of its own."""
+        q, k = (part.reshape(*part.shape[:-1], 2, part.shape[-1] // 2) for part in (q, k))
+        return self.q_norm(q).flatten(-2), self.k_norm(k).flatten(-2)
+
+    def mix(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
+        halves = zip(q.chunk(2, -1), k.chunk(2, -1), strict=True)
+        first, second = (F.scaled_dot_product_attention(a, b, v, attn_mask=bias) for a, b in halves)
+        mixed = first - self.factor().to(q.dtype) * second
+        return self.sub_norm(mixed) * (1 - self.init)  # type: ignore[no-any-return]
+
+    def weights(self, q: Tensor, k: Tensor, bias: Tensor | None) -> Tensor:
+        """The difference, which may be negative; values are normed by head after it."""
+        first, second = (_softmax(a, b, bias) for a, b in zip(q.chunk(2, -1), k.chunk(2, -1), strict=True))
+        return first - self.factor().to(q.dtype) * second
 
 
 LAMBDA_VECTORS = ("lambda_q1", "lambda_k1", "lambda_q2", "lambda_k2")

@@ -77,6 +77,10 @@ class Block(nn.Module):
         rate = spec.drop_path_rate * number / max(spec.depth - 1, 1)
         self.drop_path = DropPath(rate) if rate else nn.Identity()
 
+    def before_attention(self, x: Tensor) -> Tensor:
+        """What the attention sees of the block's input."""
+        return self.norm1(x)  # type: ignore[no-any-return]
+
     def forward(self, x: Tensor, place: Place) -> Tensor:
         x = x + self.drop_path(self.ls1(self.attn(self.norm1(x), place)))
         return x + self.drop_path(self.ls2(self.mlp(self.norm2(x))))  # type: ignore[no-any-return]
@@ -84,6 +88,9 @@ class Block(nn.Module):
 
 class PostNormBlock(Block):
     """Norms what a branch gives, not what it takes (Swin v2, https://arxiv.org/abs/2111.09883)."""
+
+    def before_attention(self, x: Tensor) -> Tensor:
+        return x
 
     def forward(self, x: Tensor, place: Place) -> Tensor:
         x = x + self.drop_path(self.ls1(self.norm1(self.attn(x, place))))

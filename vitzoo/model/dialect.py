@@ -136,6 +136,26 @@ class TimmDialect(Backbone):
             attn_mask=attn_mask,
         )
 
+    def attention(self, x: Tensor, blocks: int | Sequence[int] | None = None) -> dict[int, Tensor]:
+        """How much each token attends to each other one: block number -> (batch, heads, tokens, tokens).
+
+        `blocks` are block numbers (negative from the end), or how many of the last ones; all of them if not given.
+        Weights are computed in these blocks alone, and blocks after the last of them are not run. A row holds what one
+        token takes from all; rows add up to 1, and to 1 - lambda in differential attention. Prefix tokens come first.
+        """
+        wanted = self._block_numbers(blocks)
+        x, grid = self.embed(x)
+        found: dict[int, Tensor] = {}
+        own: Any = self.blocks
+        for number, (block, place) in enumerate(zip(own, self.places(grid, x), strict=True)):
+            if number in wanted:
+                q, k, _, bias = block.attn.parts(block.before_attention(x), place)
+                found[number] = block.attn.weights(q, k, bias)
+            if number == wanted[-1]:
+                break
+            x = self.run_block(block, x, place)
+        return found
+
     def prune_intermediate_layers(
         self, indices: int | Sequence[int] = 1, prune_norm: bool = False, prune_head: bool = True
     ) -> list[int]:

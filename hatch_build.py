@@ -17,6 +17,7 @@ from hatchling.builders.utils import get_reproducible_timestamp
 BILL = "vitzoo.cdx.json"
 MATERIALS = {
     "vitzoo/bundled/vit_nano4_cifar10.safetensors": ("vit_nano4.cifar10", "Apache-2.0", "weights trained for vitzoo"),
+    "vitzoo/bundled/cat.jpg": ("Chelsea the cat", "CC0-1.0", "photograph by Stefan van der Walt"),
     "registry/labels/imagenet.tsv": (
         "WordNet names of ImageNet's classes",
         "https://wordnet.princeton.edu/license-and-commercial-use",

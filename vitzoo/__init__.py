@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from vitzoo.checkpoints.save import save
     from vitzoo.checkpoints.verify import verify
     from vitzoo.data.columns import Columns
+    from vitzoo.embedding.approximate import build_index
     from vitzoo.embedding.duplicates import duplicates
+    from vitzoo.embedding.maps import write_map
     from vitzoo.embedding.pipeline import embed
     from vitzoo.embedding.search import search
     from vitzoo.embedding.store import Store
@@ -41,7 +43,9 @@ _HOMES = {
     "choose": "vitzoo.evaluation.choice",
     "convert": "vitzoo.checkpoints.convert",
     "create": "vitzoo.publish.dialect",
+    "build_index": "vitzoo.embedding.approximate",
     "duplicates": "vitzoo.embedding.duplicates",
+    "write_map": "vitzoo.embedding.maps",
     "embed": "vitzoo.embedding.pipeline",
     "search": "vitzoo.embedding.search",
     "Store": "vitzoo.embedding.store",
@@ -78,6 +82,7 @@ __all__ = [
     "ViTSpec",
     "VitzooError",
     "add_registry",
+    "build_index",
     "choose",
     "convert",
     "create",
@@ -97,6 +102,7 @@ __all__ = [
     "search",
     "verify",
     "write_card",
+    "write_map",
 ]
 
 

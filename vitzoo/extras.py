@@ -11,6 +11,8 @@ ROOMS = {"embedding": "embed", "train": "train"}
 PACKAGES = {
     "embed": ("pyarrow>=17",),
     "train": ("lightning>=2.6,<3", "matplotlib>=3.9", "peft>=0.17", "tensorboard>=2.18", "torchmetrics>=1.6,<2"),
+    "index": ("lancedb>=0.40",),
+    "map": ("umap-learn>=0.5.7",),
     "datasets": ("datasets>=3,<6",),
     "parquet": ("pyarrow>=17",),
     "timm": ("timm>=1.0.31,<2",),

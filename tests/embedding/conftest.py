@@ -9,6 +9,10 @@ import tiny
 from PIL import Image
 
 from vitzoo import Store, ViT, create
+from vitzoo.embedding.recipe import Recipe
+from vitzoo.embedding.store import Row
+from vitzoo.embedding.writing import writing
+from vitzoo.spec import About
 
 COUNT = 11
 FEW: dict[str, Any] = {"batch_size": 3, "rows_per_file": 4, "num_workers": 0}
@@ -34,6 +38,18 @@ def picture(path: Path, seed: int, side: int = 40) -> Path:
     small = np.random.default_rng(seed).integers(0, 256, (5, 5, 3), np.uint8)
     Image.fromarray(small).resize((side, side), Image.Resampling.BICUBIC).save(path)
     return path
+
+
+def made_of(folder: Path, parts: list[np.ndarray[Any, Any]], dtype: str = "float32") -> Store:
+    """A store of given vectors."""
+    shape = (parts[0].shape[1],)
+    kind: dict[str, Any] = {"model": "x", "weights": "0", "features": "cls", "img_size": (8, 8), "about": About()}
+    recipe = Recipe(**kind, shape=shape, dtype=dtype, spec=tiny.spec())
+    with writing(folder, recipe) as writer:
+        for number, part in enumerate(parts):
+            rows = [Row(f"{number}/{i}", "s", None, None, None, f"{number} {i}") for i in range(len(part))]
+            writer.commit(rows, part)
+        return writer.store
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from vitzoo.cli.options import AsJson
-from vitzoo.cli.search import Html, StoreArgument
+from vitzoo.cli.search import Html, StoreArgument, Where
 from vitzoo.errors import one_line
 from vitzoo.extras import extra_for
 
@@ -14,6 +14,7 @@ from vitzoo.extras import extra_for
 def duplicates(
     store: StoreArgument,
     threshold: Annotated[float, typer.Option(help="the least cosine of two that are alike")] = 0.95,
+    where: Where = None,
     html: Html = None,
     as_json: AsJson = False,
 ) -> None:
@@ -22,7 +23,7 @@ def duplicates(
         from vitzoo.embedding.duplicates import duplicates as run
         from vitzoo.embedding.pages import write_duplicates
 
-    groups = run(store, threshold)
+    groups = run(store, threshold, where=where or ())
     if html is not None:
         write_duplicates(html, groups, threshold)
     if as_json:

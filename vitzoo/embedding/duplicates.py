@@ -3,13 +3,14 @@
 import os
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from vitzoo.embedding.search import Vectors, unit
+from vitzoo.embedding.filters import Filter
+from vitzoo.embedding.nearest import Vectors, unit
 from vitzoo.embedding.store import Row, Store
 from vitzoo.errors import Argument, DataError, SpecError
 
@@ -30,23 +31,28 @@ class Group(NamedTuple):
         return len({row.sha256 for row in self.rows}) == 1
 
 
-def duplicates(store: Store | str | os.PathLike[str], threshold: float = 0.95) -> list[Group]:
+def duplicates(
+    store: Store | str | os.PathLike[str], threshold: float = 0.95, *, where: Sequence[str] = ()
+) -> list[Group]:
     """Groups of pictures whose vectors have a cosine of at least `threshold`, or whose bytes are the same.
 
     A group holds what is like one of its own, so that its ends may be further apart. The largest come first. Vectors
-    are compared in blocks; they are kept in a temporary file meanwhile.
+    are compared in blocks; they are kept in a temporary file meanwhile. Only pictures that all conditions of `where`
+    take count; see `Filter`.
 
     Raises:
-        SpecError: a threshold outside of -1..1, or one that so many pairs reach that no group would mean anything.
+        SpecError: no such column; a threshold outside of -1..1, or one that so many pairs reach that no group would
+            mean anything.
         DataError: fewer than two pictures.
     """
     found = store if isinstance(store, Store) else Store(store)
     if not -1 <= threshold <= 1:
         raise SpecError(f"a cosine is in -1..1, found {threshold:g}; give another ", Argument("threshold"))
     with tempfile.TemporaryDirectory() as folder:
-        rows, vectors = _laid_out(found, Path(folder))
+        rows, vectors = _laid_out(found, Filter.read(where, found.columns), Path(folder))
         if len(rows) < 2:
-            raise DataError(f"{found.folder}: has {len(rows)} pictures; expected two at least to compare")
+            meant = f" with {' and '.join(where)}" if where else ""
+            raise DataError(f"{found.folder}: has {len(rows)} pictures{meant}; expected two at least to compare")
         pairs = list(_same_bytes(rows))
         for pair in _pairs(vectors, threshold):
             pairs.append(pair)
@@ -59,11 +65,11 @@ def duplicates(store: Store | str | os.PathLike[str], threshold: float = 0.95) -
     return _groups(rows, pairs)
 
 
-def _laid_out(store: Store, folder: Path) -> tuple[list[Row], Vectors]:
+def _laid_out(store: Store, where: Filter, folder: Path) -> tuple[list[Row], Vectors]:
     """All pictures, and their vectors of length 1 as one array on the disk."""
     rows: list[Row] = []
     with (folder / "vectors").open("wb") as file:
-        for block in store.blocks():
+        for block in store.blocks(where):
             rows += [block.row(i) for i in range(len(block.vectors))]
             file.write(unit(block.vectors.astype(np.float32)).tobytes())
     if not rows:

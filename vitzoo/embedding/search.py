@@ -1,41 +1,26 @@
-"""The pictures of a store that are most like another: every vector is compared, file by file."""
+"""The pictures of a store that are most like another picture, a vector, or one of its own."""
 
-import fnmatch
 import os
-from enum import StrEnum
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from vitzoo.embedding.approximate import usable_index
 from vitzoo.embedding.features import extractor
-from vitzoo.embedding.store import Block, Row, Store
+from vitzoo.embedding.filters import Filter
+from vitzoo.embedding.nearest import Hit, Vectors, nearest
+from vitzoo.embedding.store import Row, Store
 from vitzoo.errors import Argument, DataError, SpecError
 from vitzoo.images.ranges import Form
 from vitzoo.images.read import read_picture
 from vitzoo.images.transform import preprocess
 from vitzoo.model.digest import tensors_digest
 from vitzoo.publish.dialect import ViT, create
-
-Vectors = npt.NDArray[np.float32]
-
-
-class Metric(StrEnum):
-    """How near two vectors are."""
-
-    COSINE = "cosine"  # of the angle between them: 1 for the same direction
-    DOT = "dot"  # their product
-    L2 = "l2"  # the distance between them: 0 for the same
-
-
-class Hit(NamedTuple):
-    """A picture that was found."""
-
-    row: Row
-    score: float
-    """The cosine, the product or the distance."""
 
 
 def search(
@@ -45,69 +30,64 @@ def search(
     key: str | None = None,
     k: int = 10,
     metric: str = "cosine",
-    match: str = "*",
+    where: Sequence[str] = (),
+    exact: bool = False,
     model: str | ViT | None = None,
     device: str | None = None,
 ) -> list[Hit]:
     """The `k` pictures of a store that are nearest to a picture, a vector or another picture of it, nearest first.
 
+    Every vector is compared, unless the store has an index (see :func:`vitzoo.build_index`) of the same metric and
+    state, there is no `where`, and the index finds as many as are wanted.
+
     Args:
         store: the store, or its folder.
-        query: a picture file, which goes through the store's own model, or a vector (length,).
+        query: a picture file, which goes through the store's own model, or a vector (length,), also as a .npy file.
         key: of a picture of the store, in the place of `query`; it is not among what is found itself.
         metric: "cosine", "dot" or "l2".
-        match: only pictures whose keys are like this; `*` stands for any text.
+        where: conditions that all have to hold, such as "key~cats/*" and "key!=cats/1.jpg"; see `Filter`.
+        exact: compare every vector also if there is an index.
         model: in the place of the one that the store names; it has to be the same.
         device: of the model.
 
     Raises:
         DataError: no such store or key, or nothing in it to compare with.
-        SpecError: no query or two, a vector of another length, or another model.
+        SpecError: no query or two, a vector of another length, no such column, or another model.
         ImageError: a picture that cannot be read.
     """
     found = store if isinstance(store, Store) else Store(store)
     if (query is None) == (key is None):
         raise SpecError("give a picture or a vector to search for, or ", Argument("key"), " of one of the store's own")
+    taken = Filter.read(where, found.columns)
+    index = None if exact or where else usable_index(found, metric)
     if key is not None:
         own, vector = vector_of(found, key)
-        hits = nearest(found, vector[None], k + 1, metric, match)[0]
-        return [hit for hit in hits if hit.row[:2] != own[:2]][:k]
-    if isinstance(query, np.ndarray | Tensor):
-        vector = np.asarray(query.detach().cpu() if isinstance(query, Tensor) else query, dtype=np.float32)
+        k += 1
     else:
         assert query is not None, "asked above"
-        vector = vector_of_picture(found, query, model, device)
-    return nearest(found, vector[None], k, metric, match)[0]
+        own, vector = None, _vector_of(found, query, model, device)
+    hits = index.nearest(found, vector, k) if index is not None else None
+    if hits is None:
+        hits = nearest(found, vector[None], k, metric, taken)[0]
+    return hits if own is None else [hit for hit in hits if hit.row[:2] != own[:2]][: k - 1]
 
 
-def nearest(store: Store, queries: Vectors, k: int, metric: str = "cosine", match: str = "*") -> list[list[Hit]]:
-    """For each of the vectors (queries, length) the `k` nearest of a store; one file of it is in memory at a time.
-
-    Raises:
-        SpecError: vectors of another length or with numbers that are not finite; an unknown metric.
-        DataError: nothing to compare with.
-    """
-    how = _metric(metric)
-    if k < 1:
-        raise SpecError(f"k is {k}; ask for 1 picture at least")
-    if queries.shape[1:] != (store.recipe.length,):
-        raise SpecError(f"expected vectors of {store.recipe.length} numbers, found shape {list(queries.shape[1:])}")
-    if not np.isfinite(queries).all():
-        raise SpecError("a vector to search for has numbers that are not finite")
-    best: list[list[Hit]] = [[] for _ in queries]
-    for block in store.blocks():
-        chosen = _matching(block, match)
-        if not len(chosen):
-            continue
-        nearness = _nearness(queries, block.vectors[chosen].astype(np.float32), how)
-        top = np.argsort(-nearness, axis=1, kind="stable")[:, :k]
-        for place, numbers in enumerate(top):
-            found = [Hit(block.row(int(chosen[i])), float(nearness[place, i])) for i in numbers]
-            best[place] = sorted(best[place] + found, key=lambda hit: -hit.score)[:k]
-    if not best[0]:
-        whose = "" if match == "*" else f" whose key is like '{match}'"
-        raise DataError(f"{store.folder}: no picture{whose} to compare with")
-    return [[_scored(hit, how) for hit in hits] for hits in best]
+def _vector_of(
+    store: Store,
+    query: str | os.PathLike[str] | npt.NDArray[Any] | Tensor,
+    model: str | ViT | None,
+    device: str | None,
+) -> Vectors:
+    if isinstance(query, Tensor):
+        return np.asarray(query.detach().cpu(), dtype=np.float32)
+    if isinstance(query, np.ndarray):
+        return np.asarray(query, dtype=np.float32)
+    if Path(query).suffix.lower() != ".npy":
+        return vector_of_picture(store, query, model, device)
+    try:
+        return np.asarray(np.load(query, allow_pickle=False), dtype=np.float32)
+    except (OSError, ValueError, TypeError, EOFError) as error:
+        raise DataError(f"{query}: expected a vector that numpy.save wrote; {error}") from None
 
 
 def vector_of(store: Store, key: str) -> tuple[Row, Vectors]:
@@ -163,38 +143,3 @@ def model_of(store: Store, model: str | ViT | None = None, device: str | None = 
             Argument("model"),
         )
     return vit
-
-
-def _metric(name: str) -> Metric:
-    try:
-        return Metric(name)
-    except ValueError:
-        raise SpecError(f"unknown metric '{name}'; there are {', '.join(Metric)}") from None
-
-
-def _matching(block: Block, match: str) -> npt.NDArray[np.int64]:
-    keys = block.table["key"].to_pylist()
-    return np.array(
-        [i for i, key in enumerate(keys) if match == "*" or fnmatch.fnmatchcase(key, match)], dtype=np.int64
-    )
-
-
-def _nearness(queries: Vectors, vectors: Vectors, metric: Metric) -> Vectors:
-    """(queries, vectors), larger for what is nearer."""
-    if metric is Metric.COSINE:
-        queries, vectors = unit(queries), unit(vectors)
-    products: Vectors = queries @ vectors.T
-    if metric is Metric.L2:
-        products = 2 * products - (vectors**2).sum(1) - (queries**2).sum(1)[:, None]
-    return products
-
-
-def unit(vectors: Vectors) -> Vectors:
-    """The vectors with length 1; one of zeros stays as it is."""
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    found: Vectors = np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 0)
-    return found
-
-
-def _scored(hit: Hit, metric: Metric) -> Hit:
-    return hit._replace(score=float(np.sqrt(max(-hit.score, 0)))) if metric is Metric.L2 else hit

@@ -12,6 +12,7 @@ names it, and both are on the disk before the next is begun: whoever is killed l
 import json
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -19,10 +20,10 @@ from typing import Annotated, Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import Field, PositiveInt
 
+from vitzoo.embedding.filters import EVERY, Filter
 from vitzoo.embedding.recipe import MANIFEST, Recipe
 from vitzoo.errors import DataError, SpecError
 from vitzoo.files.digest import hash_file
@@ -90,6 +91,8 @@ class Block(NamedTuple):
     """Their rows without the vectors."""
     vectors: npt.NDArray[Any]
     """(rows, length), as they are kept."""
+    numbers: npt.NDArray[np.int64]
+    """Of the rows in their file."""
 
     def row(self, i: int) -> Row:
         """The i-th picture."""
@@ -119,16 +122,47 @@ class Store:
         """Pictures that have a vector and were not removed."""
         return sum(len(table) - sum(table["removed"].to_pylist()) for table in self._tables(["removed"]))
 
-    def blocks(self) -> Iterator[Block]:
-        """All vectors, file by file: no more than those of one file are in memory.
+    @cached_property
+    def columns(self) -> pa.Schema:
+        """What is known of a picture beside its vector."""
+        schema = schema_of(self.recipe)
+        return pa.schema([field for field in schema if field.name not in ("removed", "vector")])
+
+    def blocks(self, where: Filter = EVERY) -> Iterator[Block]:
+        """All vectors of the pictures that a filter takes, some thousands at a time.
 
         Raises:
             DataError: a file is missing or damaged.
         """
-        for table in self._tables():
-            kept = table.filter(pc.invert(table["removed"]))
-            if len(kept):
-                yield Block(kept.drop_columns(["vector", "removed"]), flat(kept["vector"], self.recipe.length))
+        for part in self.parts:
+            yield from self.blocks_of(part, where)
+
+    def blocks_of(self, part: Part, where: Filter = EVERY, columns: Sequence[str] | None = None) -> Iterator[Block]:
+        """Those of one file; tables with some columns alone are read the quicker."""
+        wanted = self.columns.names if columns is None else columns
+        names, first = list(dict.fromkeys(["removed", *(one.column for one in where.conditions), *wanted])), 0
+        with self._opened(part) as file:
+            for group in range(file.num_row_groups):
+                known = file.read_row_group(group, names)
+                kept = where.kept(known)
+                if len(kept):
+                    vectors = flat(file.read_row_group(group, ["vector"])["vector"], self.recipe.length)
+                    whole = len(kept) == len(known)
+                    table = known.select(wanted)
+                    yield Block(table if whole else table.take(kept), vectors if whole else vectors[kept], first + kept)
+                first += len(known)
+
+    def rows(self, part: Part, numbers: Sequence[int]) -> list[Row]:
+        """Pictures of one file, by their numbers in it."""
+        found, first = dict[int, Row](), 0
+        with self._opened(part) as file:
+            for group in range(file.num_row_groups):
+                count = file.metadata.row_group(group).num_rows
+                if some := [number for number in numbers if first <= number < first + count]:
+                    rows = file.read_row_group(group, Row._fields).take([number - first for number in some])
+                    found |= {number: Row(**row) for number, row in zip(some, rows.to_pylist(), strict=True)}
+                first += count
+        return [found[number] for number in numbers]
 
     def unread_rows(self) -> list[tuple[Row, str]]:
         """The pictures that have no vector, each with the reason."""
@@ -156,17 +190,23 @@ class Store:
         Raises:
             DataError: it is missing or damaged.
         """
+        with self._opened(part) as file:
+            return file.read(columns=None if columns is None else list(columns))
+
+    @contextmanager
+    def _opened(self, part: Part) -> Iterator[pq.ParquetFile]:
         path = self.folder / part.file
         try:
-            table = pq.read_table(path, columns=None if columns is None else list(columns), partitioning=None)
+            with pq.ParquetFile(path) as file:
+                if file.metadata.num_rows != part.rows:
+                    found = file.metadata.num_rows
+                    raise DataError(f"{path}: expected {part.rows} rows, found {found}; {self._again}")
+                yield file
         except FileNotFoundError:
             raise DataError(self._missing(path)) from None
         except (OSError, pa.ArrowException) as error:
             reason = " ".join(str(error).split())[:200]
             raise DataError(f"{path}: cannot be read: {reason}; {self._again}") from None
-        if len(table) != part.rows:
-            raise DataError(f"{path}: expected {part.rows} rows, found {len(table)}; {self._again}")
-        return table
 
     def _tables(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
         for part in self.parts:

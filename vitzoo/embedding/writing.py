@@ -181,6 +181,20 @@ def writing(folder: Path, recipe: Recipe) -> Iterator[Writer]:
         if MANIFEST not in there and (others := [name for name in there if name != LOCK]):
             raise DataError(f"{folder} holds other files, such as {others[0]}; name a new folder")
         folder.mkdir(parents=True, exist_ok=True)
+    with alone(folder):
+        with _one_line(folder):
+            writer = Writer(folder, recipe)
+        yield writer
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """One process at a time changes what is in the folder of a store.
+
+    Raises:
+        DataError: another does, or the folder cannot be written.
+    """
+    with _one_line(folder):
         handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         with locking(handle, wait=False) as free:
@@ -188,9 +202,7 @@ def writing(folder: Path, recipe: Recipe) -> Iterator[Writer]:
                 raise DataError(f"{folder}: another process writes vectors into it; wait for its end")
             if free is None:
                 warnings.warn(f"the disk of {folder} has no locks: let no other process write into it", stacklevel=3)
-            with _one_line(folder):
-                writer = Writer(folder, recipe)
-            yield writer
+            yield
     finally:
         os.close(handle)
 

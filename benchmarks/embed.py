@@ -1,6 +1,6 @@
 """`vitzoo embed` beside the bare forward pass, timm's loader with its model, and transformers' pipeline.
 
-    python benchmarks/embed.py PICTURES [--model vit_s16] [--img-size 224] [--workers 2] [--count 256] [--repeats 3]
+    python benchmarks/embed.py PICTURES [--model vit_s16] [--img-size 224] [--workers 2] [--count 64] [--repeats 3]
 
 PICTURES is a folder; its pictures are taken again and again until there are `--count` of them. All contenders have the
 same random weights. Contenders take turns; tables show the median, the least, and ratios. Nothing here asserts a time.
@@ -24,7 +24,6 @@ from timm.data import create_dataset, create_loader, resolve_data_config
 from transformers import ViTImageProcessor, ViTModel, pipeline
 
 import vitzoo
-from vitzoo.embedding.nearest import nearest
 
 BATCH = 32
 
@@ -90,36 +89,6 @@ def contenders(folder: Path, links: list[Path], model: Any, workers: int) -> dic
     }
 
 
-def searches(repeats: int) -> None:
-    """100,000 vectors of 384 numbers: vitzoo from its files, scikit-learn in memory, numpy's product alone."""
-    import numpy as np
-    from sklearn.neighbors import NearestNeighbors
-
-    from vitzoo.embedding.recipe import Recipe
-    from vitzoo.embedding.store import Row
-    from vitzoo.embedding.writing import writing
-    from vitzoo.spec import About
-
-    whole = np.random.default_rng(0).normal(size=(100_000, 384)).astype(np.float32)
-    queries = whole[:16] + 0.1
-    spec = vitzoo.info("vit_s16").spec
-    recipe = Recipe(model="x", weights="0", features="cls", shape=(384,), img_size=(224, 224), spec=spec, about=About())
-    with tempfile.TemporaryDirectory() as name, writing(Path(name) / "s", recipe) as writer:
-        for start in range(0, len(whole), 8192):
-            part = whole[start : start + 8192]
-            writer.commit([Row(str(start + i), "s", None, None, None, str(start + i)) for i in range(len(part))], part)
-        peer = NearestNeighbors(n_neighbors=10, metric="cosine", algorithm="brute").fit(whole)
-        unit = whole / np.linalg.norm(whole, axis=1, keepdims=True)
-        work: dict[str, Callable[[], Any]] = {
-            "vitzoo": lambda: nearest(writer.store, queries, 10),
-            "scikit-learn": lambda: peer.kneighbors(queries),
-            "numpy, in memory": lambda: np.argpartition(-(queries @ unit.T), 10, axis=1)[:, :10],
-        }
-        found = [[int(hit.row.key) for hit in hits] for hits in work["vitzoo"]()]
-        assert np.array_equal(found, work["scikit-learn"]()[1])
-        print(table("16 searches in 100,000 vectors of 384", "ms", 1e3, interleave(work, repeats, timed(work))))
-
-
 def timed(work: dict[str, Callable[[], Any]]) -> Callable[[str], float]:
     def measure(name: str) -> float:
         begin = perf_counter()
@@ -135,7 +104,7 @@ def main() -> None:
     parser.add_argument("--model", default="vit_s16")
     parser.add_argument("--img-size", type=int, default=224)
     parser.add_argument("--workers", type=int, default=os.cpu_count())
-    parser.add_argument("--count", type=int, default=256)
+    parser.add_argument("--count", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=3)
     given = parser.parse_args()
     torch.manual_seed(0)
@@ -147,7 +116,6 @@ def main() -> None:
         print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}")
         title = f"{given.count} pictures, {given.model} at {given.img_size} px, {given.workers} workers"
         print(table(title, "s", 1, interleave(work, given.repeats, timed(work))))
-    searches(given.repeats)
 
 
 if __name__ == "__main__":

@@ -85,7 +85,7 @@ def test_search_and_duplicates(tmp_path: Path, vit: ViT, pictures: Path, run: Ca
     assert len(done.out.splitlines()) == 5
     wrong = run("search", store.folder, "--key", "a/4.png", "--where", "b/*")
     assert (wrong.code, "--where" in wrong.err) == (2, True)
-    wrong = run("duplicates", store.folder, "--where", "label=cat")
+    wrong = run("duplicates", store.folder, "--where", "kind=cat")
     assert (wrong.code, "there are key, source, path" in wrong.err) == (2, True)
     wrong = run("duplicates", store.folder, "--where", "key=a/4.png")
     assert (wrong.code, "1 pictures with key=a/4.png; expected two" in wrong.err) == (2, True)

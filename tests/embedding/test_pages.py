@@ -1,14 +1,13 @@
 """Pages in a real browser: they show their pictures, ask nobody for anything, and work without a mouse."""
 
-import json
-import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from browsing import Page, page  # noqa: F401  the fixture
 from conftest import Result
 from embedding.conftest import COUNT, FEW, picture
 
@@ -16,26 +15,7 @@ from vitzoo import ViT, embed, write_map
 from vitzoo.embedding.maps import _placed
 from vitzoo.errors import DataError, SpecError
 
-ODD = "</script><b>&'.png"
-NEEDED = os.environ.get("VITZOO_BROWSER")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Chromium without a window, which logs what pages say and ask for."""
-    programs = [shutil.which("chromium"), shutil.which("chromedriver")]
-    if None in programs and not NEEDED:
-        pytest.skip("no chromium and chromedriver here; VITZOO_BROWSER=1 makes that a failure")
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = programs[0]
-    for argument in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "window-size=1200,900"):
-        options.add_argument(f"--{argument}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options, webdriver.ChromeService(programs[1]))
-    yield driver
-    driver.quit()
+ODD = "<\u2215script><b>&'.png"
 
 
 @pytest.fixture(scope="module")
@@ -45,119 +25,95 @@ def store(tmp_path_factory: pytest.TempPathFactory, vit: ViT) -> Path:
     for i in range(COUNT):
         picture(folder / "pictures" / "ab"[i % 2] / f"{i}.png", i)
     shutil.copy(folder / "pictures" / "a" / "0.png", folder / "pictures" / "b" / "again.png")
-    picture(folder / "pictures" / "a" / ODD.replace("/", "\u2215"), 99)
+    picture(folder / "pictures" / "a" / ODD, 99)
     embed(vit, folder / "pictures", folder / "vectors", **FEW)
     (folder / "pictures" / "a" / "2.png").unlink()
     return folder / "vectors"
 
 
-class Page:
-    """A page as a browser sees it."""
-
-    def __init__(self, browser: Any, path: Path, scheme: str = "light", width: int = 1200) -> None:
-        self.browser = browser
-        browser.execute_cdp_cmd(
-            "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-        )
-        metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-        browser.get_log("browser"), browser.get_log("performance")
-        browser.get(path.as_uri())
-
-    def __call__(self, script: str) -> Any:
-        return self.browser.execute_script(f"return {script}")
-
-    def quiet(self) -> bool:
-        """It has said nothing, and asked for nothing but itself."""
-        said = self.browser.get_log("browser")
-        events = [json.loads(entry["message"])["message"] for entry in self.browser.get_log("performance")]
-        asked = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
-        outside = [url for url in asked if not url.startswith(("data:", "file:"))]
-        files = [url for url in asked if url.startswith("file:")]
-        assert (said, outside, len(files)) == ([], [], 1)
-        return True
-
-    def pictures_shown(self) -> bool:
-        """Each has a text and came through; there are some."""
-        return bool(
-            self(
-                "(all => all.length > 0 && all.every(one => one.naturalWidth > 0 && one.alt))"
-                "([...document.images].filter(one => !one.hidden))"
-            )
-        )
-
-    def fits(self) -> bool:
-        return bool(self("document.documentElement.scrollWidth <= innerWidth"))
-
-    def press(self, *keys: str) -> None:
-        from selenium.webdriver import ActionChains
-
-        ActionChains(self.browser).send_keys(*keys).perform()
+def pictures_shown(page: Page) -> int:  # noqa: F811
+    """How many; each has a text and came through."""
+    shown = page.run("return [...document.images].filter(one => !one.hidden).map(one => [one.naturalWidth, one.alt])")
+    assert all(width > 0 and text for width, text in shown)
+    return len(shown)
 
 
-def test_search_and_duplicates(browser: Any, store: Path, vit: ViT, tmp_path: Path, run: Callable[..., Result]) -> None:
+def fits(page: Page) -> bool:  # noqa: F811
+    return bool(page.run("return document.documentElement.scrollWidth <= innerWidth"))
+
+
+def press(page: Page, *keys: str) -> None:  # noqa: F811
+    from selenium.webdriver import ActionChains
+
+    ActionChains(page.driver).send_keys(*keys).perform()
+
+
+def test_search_and_duplicates(page: Page, store: Path, tmp_path: Path, run: Callable[..., Result]) -> None:  # noqa: F811
     pages = tmp_path / "search.html", tmp_path / "duplicates.html"
     assert run("search", store, "--key", "a/0.png", "-k", 12, "--html", pages[0]).code == 0
     assert run("duplicates", store, "--threshold", "0.9999", "--html", pages[1]).code == 0
     for path, count in zip(pages, (12, 2), strict=True):
         colors = set()
-        for scheme, width in (("light", 1200), ("dark", 360)):
-            page = Page(browser, path, scheme, width)
-            assert page.pictures_shown()
-            assert page("document.images.length") == count
-            assert page.fits()
-            colors.add(page("getComputedStyle(document.body).color"))
-            assert page.quiet()
+        for width, dark in ((1300, False), (400, True)):
+            page.open(path, width=width, dark=dark)
+            assert pictures_shown(page) == count
+            assert fits(page)
+            colors.add(page.run("return getComputedStyle(document.body).color"))
+            page.check()
         assert len(colors) == 2
-    text = Page(browser, pages[0])("document.body.innerText")
+    page.open(pages[0])
+    text = page.one("body").text
     assert "The picture is no longer there." in text
-    assert ODD.replace("/", "\u2215") in text
+    assert ODD in text
 
 
-@pytest.mark.parametrize(("scheme", "width"), [("light", 1200), ("dark", 360)])
-def test_the_map(browser: Any, store: Path, tmp_path: Path, scheme: str, width: int) -> None:
+@pytest.mark.parametrize(("width", "dark"), [(1300, False), (400, True)])
+def test_the_map(page: Page, store: Path, tmp_path: Path, width: int, dark: bool) -> None:  # noqa: F811
     from selenium.webdriver import ActionChains, Keys
 
     made = write_map(store, tmp_path / "map.html", method="pca", color="source")
     assert made == (COUNT + 2, COUNT + 1, COUNT + 2, "pca")
-    page = Page(browser, tmp_path / "map.html", scheme, width)
-    assert page("document.querySelectorAll('#plot > circle').length") == COUNT + 3
-    assert page("document.getElementById('picture').hidden")
-    page.press(Keys.TAB)
-    assert page("document.activeElement.id") == "plot"
-    assert page("document.getElementById('name').textContent")
-    seen = set()
-    page.press(Keys.HOME)
+    page.open(tmp_path / "map.html", width=width, dark=dark)
+    points = page.all("#plot > circle:not(#at)")
+    assert len(points) == COUNT + 2
+    assert pictures_shown(page) == 0
+    press(page, Keys.TAB)
+    assert page.run("return document.activeElement.id") == "plot"
+    assert page.one("#name").text
+    assert page.run("return getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    seen = []
+    press(page, Keys.HOME)
     for _ in range(COUNT + 2):
-        seen.add(page("document.getElementById('name').textContent"))
-        hidden = page("document.getElementById('picture').hidden")
-        assert hidden or page.pictures_shown()
-        page.press(Keys.PAGE_DOWN)
-    assert len(seen) == COUNT + 2
-    assert sum("no longer there" in one for one in seen) == 1
-    assert any(ODD.replace("/", "\u2215") in one for one in seen)
-    for key, axis, sign in ((Keys.ARROW_LEFT, "cx", -1), (Keys.ARROW_UP, "cy", -1), (Keys.ARROW_RIGHT, "cx", 1)):
-        for _ in range(COUNT):
-            before = float(page(f"document.getElementById('at').getAttribute('{axis}')"))
-            page.press(key)
-            assert sign * (float(page(f"document.getElementById('at').getAttribute('{axis}')")) - before) >= 0
-    by_x = "(a, b) => +a.getAttribute('cx') < +b.getAttribute('cx') ? a : b"
-    leftmost = page(f"[...document.querySelectorAll('#plot > circle')].reduce({by_x})")
-    ActionChains(browser).move_to_element(leftmost).perform()
-    assert float(page("document.getElementById('at').getAttribute('cx')")) == float(leftmost.get_attribute("cx"))
-    assert page("getComputedStyle(document.getElementById('plot')).outlineStyle") == "solid"
-    assert page.fits()
-    assert page.quiet()
+        seen.append((page.one("#name").text, pictures_shown(page)))
+        press(page, Keys.PAGE_DOWN)
+    assert len(set(seen)) == COUNT + 2
+    assert [shown for text, shown in seen if "no longer there" in text] == [0]
+    assert sum(shown for _, shown in seen) == COUNT + 1
+    assert any(ODD in text for text, _ in seen)
+    at = page.one("#at")
+    for axis, onward, back in (("cx", Keys.ARROW_RIGHT, Keys.ARROW_LEFT), ("cy", Keys.ARROW_DOWN, Keys.ARROW_UP)):
+        first = min(points, key=lambda point, axis=axis: float(point.get_attribute(axis)))
+        ActionChains(page.driver).move_to_element(first).perform()
+        places = [float(at.get_attribute(axis))]
+        assert places[0] == float(first.get_attribute(axis))
+        for key in (onward, onward, back):
+            press(page, key)
+            places.append(float(at.get_attribute(axis)))
+        assert places[0] < places[1] < places[2] > places[3]
+    assert fits(page)
+    page.check()
 
 
-def test_a_page_may_ask_for_nothing(browser: Any, store: Path, tmp_path: Path) -> None:
-    """What the tests above look for is seen where it is: a picture from elsewhere is stopped, and said."""
+def test_a_page_may_ask_for_nothing(page: Page, store: Path, tmp_path: Path) -> None:  # noqa: F811
+    """What the check looks for it sees where it is; the page itself stops the picture."""
     write_map(store, tmp_path / "map.html", method="pca")
-    assert Page(browser, tmp_path / "map.html").quiet()
+    page.open(tmp_path / "map.html")
+    page.check()
     text = (tmp_path / "map.html").read_text(encoding="utf-8")
     (tmp_path / "other.html").write_text(text.replace("<main>", '<img src="http://127.0.0.1:9/x.png"><main>'))
+    page.open(tmp_path / "other.html")
     with pytest.raises(AssertionError):
-        Page(browser, tmp_path / "other.html").quiet()
+        page.check()
 
 
 def test_places_are_those_of_scikit_learn() -> None:
@@ -192,26 +148,26 @@ def test_by_umap(store: Path, tmp_path: Path) -> None:
 def test_the_command(store: Path, tmp_path: Path, run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
-    page = tmp_path / "map.html"
-    done = run("map", store, page, "--most", 5, "--method", "pca", "--where", "key~a/*")
+    path = tmp_path / "map.html"
+    done = run("map", store, path, "--most", 5, "--method", "pca", "--where", "key~a/*")
     assert done.code == 0
     assert "5 of 7 pictures by pca" in done.out
     assert "2 pictures are not on it; --most shows more" in done.out
-    done = run("map", store, page, "--most", 7, "--method", "pca", "--where", "key~a/*")
+    done = run("map", store, path, "--most", 7, "--method", "pca", "--where", "key~a/*")
     assert "are not on it" not in done.out
     assert "1 pictures are no longer there" in done.out
-    assert "5 of them are shown" not in page.read_text()
+    assert "5 of them are shown" not in path.read_text()
     monkeypatch.setitem(sys.modules, "umap", None)
-    assert "by pca" in run("map", store, page).out
-    wrong = run("map", store, page, "--method", "umap")
+    assert "by pca" in run("map", store, path).out
+    wrong = run("map", store, path, "--method", "umap")
     assert (wrong.code, 'pip install "umap-learn' in wrong.err) == (2, True)
-    wrong = run("map", store, page, "--color", "label")
-    assert (wrong.code, "no column 'label'; there are key, source" in wrong.err) == (2, True)
-    wrong = run("map", store, page, "--method", "tsne")
+    wrong = run("map", store, path, "--color", "kind")
+    assert (wrong.code, "no column 'kind'; there are key, source" in wrong.err) == (2, True)
+    wrong = run("map", store, path, "--method", "tsne")
     assert (wrong.code, "there are umap, pca" in wrong.err) == (2, True)
     wrong = run("map", store, tmp_path / "none" / "x.html")
     assert (wrong.code, "cannot be written" in wrong.err) == (2, True)
     with pytest.raises(DataError, match="no picture with key=x to show"):
-        write_map(store, page, where=["key=x"])
+        write_map(store, path, where=["key=x"])
     with pytest.raises(SpecError, match="1 point at least"):
-        write_map(store, page, most=0)
+        write_map(store, path, most=0)

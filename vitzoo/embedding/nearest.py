@@ -16,7 +16,7 @@ from vitzoo.errors import DataError, SpecError
 Vectors = npt.NDArray[np.float32]
 Numbers = npt.NDArray[np.int64]
 
-MOST_THREADS = 8
+MOST_THREADS = 4
 """Each of them has the vectors of one row group in memory."""
 
 
@@ -81,7 +81,7 @@ def nearest(store: Store, queries: Vectors, k: int, metric: str = "cosine", wher
     asked = unit(queries) if how is Metric.COSINE else queries
 
     def of_part(place: int) -> _Best:
-        blocks = store.blocks_of(store.parts[place], where)
+        blocks = store.blocks_of(store.parts[place], where, ())
         found = (_top(_nearness(asked, block.vectors, how), place, block.numbers, k) for block in blocks)
         return _Best.of(found, len(queries), k)
 

@@ -213,9 +213,7 @@ def _one_line(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         full = "; make room and run it again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
-        reason = (
-            os.strerror(error.errno) if error.errno else str(error)
-        )  # pyarrow wraps the words
+        reason = os.strerror(error.errno) if error.errno else str(error)
         raise DataError(f"{folder} cannot be written: {reason}{full}") from None
 
 

@@ -135,3 +135,7 @@ class DataError(VitzooError):
 
 class TrainingError(VitzooError):
     """A run that cannot start, or that stopped before its end."""
+
+
+class Diverged(TrainingError):
+    """A run whose loss is no number any more: its settings do not suit, and all else is well."""

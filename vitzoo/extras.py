@@ -15,10 +15,12 @@ PACKAGES = {
     "index": ("lancedb>=0.40",),
     "map": ("umap-learn>=0.5.7",),
     "datasets": ("datasets>=3,<6",),
+    "mlflow": ("alembic>=1", "mlflow-skinny>=3,<4", "sqlalchemy>=2"),
     "parquet": ("pyarrow>=17",),
     "timm": ("timm>=1.0.31,<2",),
     "torchvision": ("torchvision",),
     "transformers": ("transformers>=5,<6",),
+    "wandb": ("wandb>=0.18",),
     "webdataset": ("webdataset>=1",),
 }
 """What to install for an extra, or for a library that is used where it is there."""

@@ -14,7 +14,10 @@ from vitzoo.data.open import open_splits
 from vitzoo.data.pictures import NO_CLASS
 from vitzoo.data.saying import taken_for
 from vitzoo.data.split import stratified
+from vitzoo.data.truth import check_joint
 from vitzoo.errors import DataError
+from vitzoo.registry.recipes import load_recipe
+from vitzoo.train.datamodule import PictureData
 
 Rows = list[dict[str, Any]]
 
@@ -246,3 +249,59 @@ def test_a_run_on_tables(tmp_path: Path) -> None:
     path = run(write_model(tmp_path / "m.safetensors"), train, tmp_path / "out", columns=Columns(group_by="patient"))
     assert vitzoo.create(path).labels == ("ape", "owl")
     assert vitzoo.evaluate(path, train).to_dict()["pictures"] == 24
+
+
+def written(folder: Path, *labels: str) -> Path:
+    """A table with a picture for each label, with blanks around its path."""
+    for i in range(len(labels)):
+        Image.new("RGB", (8, 8), (20 * i, 0, 0)).save(folder / f"{i}.png")
+    rows = "".join(f" {i}.png ,{label}\n" for i, label in enumerate(labels))
+    (folder / "t.csv").write_text(f"path,label\n{rows}")
+    return folder / "t.csv"
+
+
+def test_blanks_around_labels_and_paths_do_not_count(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    found = open_splits(written(tmp_path, "cat", " cat", "dog ", "dog"))["all"]
+    assert (found.classes, found.targets.tolist()) == (("cat", "dog"), [0, 0, 1, 1])
+    assert "blanks around labels do not count, which makes one class of each: cat, dog" in capfd.readouterr().err
+    open_splits(written(tmp_path, " cat", " cat", "dog", "dog"))
+    assert capfd.readouterr().err == ""
+
+
+def test_words_for_no_value_are_no_classes(tmp_path: Path) -> None:
+    table = written(tmp_path, "a", "NA", "b", "None", "nan", "", " NA ", "none", "a", "b")
+    found = open_splits(table)["all"]
+    assert found.classes == ("a", "b", "none")
+    assert [reason for _, reason in found.left_out] == [
+        "no label but 'NA', which may be kept",
+        "no label but 'None', which may be kept",
+        "no label but 'nan', which may be kept",
+        "no label",
+        "no label but 'NA', which may be kept",
+    ]
+    kept = open_splits(table, Columns(keep_labels=("NA",)))["all"]
+    assert (kept.classes, kept.counts) == (("a", "b", "NA", "none"), (2, 2, 2, 1))
+
+
+@pytest.mark.parametrize(
+    ("labels", "joint", "several"),
+    [
+        (("a", "b", "a;b"), "a;b", 2),
+        (("a|b", "c"), "a|b", 3),
+        (("red", "red, round"), "red, round", 2),
+        (("shark, white", "hen"), None, 0),
+        (("a", "b"), None, 0),
+    ],
+)
+def test_joint_labels_are_asked_about(labels: tuple[str, ...], joint: str | None, several: int, tmp_path: Path) -> None:
+    table = written(tmp_path, *(f'"{label}"' for label in labels * 2))
+    recipe, columns = load_recipe("full"), Columns(("label",))
+    if joint is None:
+        return check_joint(open_splits(table, columns)["all"])
+    with pytest.raises(DataError, match="may be several labels or the name of one class") as raised:
+        PictureData(table, recipe, columns=columns)
+    assert f"'{joint}'" in str(raised.value)
+    assert raised.value.spelled({"task": "--task"}).endswith("say which: --task multi_label or --task classes")
+    for kind, count in (("multi_label", several), ("classes", len(labels))):
+        assert len(PictureData(table, recipe.changed(task=kind), columns=columns).classes) == count
+    return None

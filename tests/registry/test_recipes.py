@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from tools import schema
+from vitzoo.cli.options import fields
 from vitzoo.errors import RegistryError, SpecError
 from vitzoo.extras import advice
 from vitzoo.registry.recipes import Recipe, list_recipes, load_recipe
@@ -107,7 +108,7 @@ def test_values_that_do_not_go_together(overrides: dict[str, Any], message: str)
 def test_a_field_of_several_kinds_is_called_by_its_name_alone() -> None:
     with pytest.raises(SpecError) as found:
         load_recipe("adamw_layer_decay", class_weights="balance")
-    assert "class_weights: Input should be 'none' or 'balanced', found 'balance'" in str(found.value)
+    assert "class_weights: expected none, balanced, or numbers above 0" in str(found.value)
     assert "[" not in str(found.value)
 
 
@@ -176,3 +177,22 @@ def test_the_command_line_lists_recipes_and_shows_one(capsys: pytest.CaptureFixt
     app(["recipes", "lora"], standalone_mode=False)
     (tmp_path / "shown.yaml").write_text(capsys.readouterr().out)
     assert Recipe.parse(read_yaml(tmp_path / "shown.yaml"), "shown") == load_recipe("lora")
+
+
+@pytest.mark.parametrize(
+    "value", ["weird", {"a": -1}, {"a": "x"}, {"a": True}, [1, 2], 3, {"a": 0}, {"a": float("inf")}]
+)
+def test_class_weights_are_refused_in_words(value: object) -> None:
+    with pytest.raises(SpecError) as raised:
+        load_recipe("full", class_weights=value)
+    expected = 'class_weights: expected none, balanced, or numbers above 0 by the names of classes: {"rare": 5}'
+    assert str(raised.value).startswith(f"recipe full: {expected}, found ")
+    assert load_recipe("full", class_weights={"rare": 5}).class_weights == {"rare": 5.0}
+
+
+def test_grades_as_people_write_them() -> None:
+    for text in ("[low,mid]", "[low, mid]", '["low","mid"]'):
+        assert load_recipe("full", task="ordinal", **fields([f"grades={text}"])).grades == ("low", "mid")
+    assert load_recipe("full", task="ordinal", grades=[1, 2]).grades == ("1", "2")
+    with pytest.raises(SpecError, match="grades: expected the classes from the lowest on, as in"):
+        load_recipe("full", task="ordinal", grades="low,mid")

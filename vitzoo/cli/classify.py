@@ -81,18 +81,8 @@ def classify(
     names = _labels(vit, labels)
     workers = _workers(pictures, batch_size) if num_workers is None else num_workers
     answer = _answer(public(name), vit.about.task or Task(), as_json, as_csv)
-    apart, notes, failures, count = _apart(as_json or as_csv), [], list[Failure](), 0
-    for batch, guesses in _run(vit, flow, files, names, top_k, workers):
-        for file, outcome in guesses:
-            if not isinstance(outcome, str):
-                count += 1
-                answer.add(file, outcome)
-                continue
-            failures.append(Failure(file, outcome))
-            if apart:
-                print(f"vitzoo: {outcome}", file=sys.stderr, flush=True)
-        notes += batch.notes
-        sys.stdout.flush()
+    apart = _apart(as_json or as_csv)
+    notes, failures, count = _write(answer, _run(vit, flow, files, names, top_k, workers), apart)
     answer.end(failures, said := _remarks(files, notes))
     remarks = [f"reading: {line}" for line in said] if apart else []
     for line in [*remarks, _larger()] if model is None and not (as_json or as_csv) else remarks:
@@ -102,6 +92,25 @@ def classify(
 
 
 # What is written, as it is known.
+
+
+def _write(
+    answer: "Answer", outcomes: Iterator[tuple["Batch", list[tuple[str, list[Said] | str]]]], apart: bool
+) -> tuple[list[Any], list[Failure], int]:
+    """The notes on what was read, what could not be, and how many pictures were classified."""
+    notes, failures, count = [], list[Failure](), 0
+    for batch, guesses in outcomes:
+        for file, outcome in guesses:
+            if isinstance(outcome, str):
+                failures.append(Failure(file, outcome))
+                if apart:
+                    print(f"vitzoo: {outcome}", file=sys.stderr, flush=True)
+            else:
+                count += 1
+                answer.add(file, outcome)
+        sys.stdout.flush()
+        notes += batch.notes
+    return notes, failures, count
 
 
 class Answer(Protocol):

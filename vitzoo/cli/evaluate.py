@@ -17,6 +17,7 @@ from vitzoo.cli.options import (
     GroupBy,
     ImageColumn,
     ImgSize,
+    KeepLabel,
     LabelColumn,
     Labels,
     ModelArgument,
@@ -53,6 +54,7 @@ def evaluate(
     image_column: ImageColumn = None,
     split_column: SplitColumn = None,
     group_by: GroupBy = None,
+    keep_label: KeepLabel = None,
     flip: Annotated[bool, typer.Option("--flip", help="average with the mirrored pictures")] = False,
     crops: Annotated[int, typer.Option(help="1, or 5: average the centre and the corners")] = 1,
     bootstrap: Bootstrap = 1000,
@@ -75,7 +77,7 @@ def evaluate(
     check_all(data, knn, predictions)
     vit = opened(model, img_size, device, dtype, compile)
     with_range(vit, white, black)
-    columns = Columns(tuple(label_column or ()), image_column, split_column, group_by)
+    columns = Columns(tuple(label_column or ()), image_column, split_column, group_by, None, tuple(keep_label or ()))
     common: dict[str, Any] = {"split": split, "columns": columns, "batch_size": batch_size, "seed": seed}
     common |= {"num_workers": num_workers, "strict": strict_data, "bootstrap": bootstrap}
     if knn is None:

@@ -12,6 +12,7 @@ from vitzoo.cli.options import (
     GroupBy,
     ImageColumn,
     ImgSize,
+    KeepLabel,
     LabelColumn,
     ModelOption,
     NumWorkersOrNone,
@@ -25,11 +26,20 @@ from vitzoo.cli.options import (
 )
 from vitzoo.cli.tables import columns as in_columns
 from vitzoo.data.columns import Columns
+from vitzoo.errors import SpecError
 from vitzoo.extras import extra_for
+from vitzoo.spec import TaskKind
+from vitzoo.train.loggers import Logger
 
 RecipeFields = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="FIELD=VALUE", help="any other field of the recipe; may be repeated"),
+]
+
+Task = Annotated[TaskKind | None, typer.Option(help="what labels are; as the table has them if not given")]
+Loggers = Annotated[
+    list[Logger] | None,
+    typer.Option(help="who keeps the numbers: tensorboard if not given; csv: metrics.csv alone; may be repeated"),
 ]
 
 
@@ -51,6 +61,8 @@ def finetune(
     split_column: SplitColumn = None,
     group_by: GroupBy = None,
     weight_column: WeightColumn = None,
+    keep_label: KeepLabel = None,
+    task: Task = None,
     settings: RecipeFields = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on from the last checkpoint, or begin")] = False,
     devices: Annotated[str, typer.Option(help="how many, or auto")] = "1",
@@ -62,18 +74,28 @@ def finetune(
     ] = None,
     strict_data: StrictData = False,
     num_workers: NumWorkersOrNone = None,
+    logger: Loggers = None,
+    find_lr: Annotated[bool, typer.Option("--find-lr", help="look for the learning rate first, by 100 steps")] = False,
     checkpoint_steps: Annotated[int | None, typer.Option(min=1, help="save within epochs too, this often")] = None,
 ) -> None:
     """Train a model on pictures in folders; what it learnt, how, and how well goes into one folder."""
-    given = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "img_size": size(img_size), "in_chans": in_chans}
-    given |= {"white": white, "black": black}
+    given: dict[str, Any] = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "lr": lr,
+        "img_size": size(img_size),
+        "in_chans": in_chans,
+    }
+    given |= {"white": white, "black": black, "task": task}
     overrides = {name: value for name, value in given.items() if value is not None} | fields(settings)
-    _check(model, data, val, recipe, overrides)
+    _check(model, data, val, recipe, overrides, find_lr)
     machines: dict[str, Any] = {"devices": int(devices) if devices.isdecimal() else devices}
     machines |= {"strategy": strategy, "accelerator": accelerator, "num_nodes": num_nodes}
-    columns = Columns(tuple(label_column or ()), image_column, split_column, group_by, weight_column)
+    labels = tuple(label_column or ())
+    columns = Columns(labels, image_column, split_column, group_by, weight_column, tuple(keep_label or ()))
     reading: dict[str, Any] = {"val": val, "columns": columns, "strict_data": strict_data, "num_workers": num_workers}
-    saving: dict[str, Any] = {"resume": resume, "checkpoint_steps": checkpoint_steps}
+    saving: dict[str, Any] = {"resume": resume, "checkpoint_steps": checkpoint_steps, "find_lr": find_lr}
+    saving["loggers"] = logger or [Logger.TENSORBOARD]
     _run(folds, model, data, output, recipe, **machines, **reading, **saving, **overrides)
 
 
@@ -89,8 +111,10 @@ def _run(folds: int | None, *what: Any, **options: Any) -> None:
         _print_folds(cross_validate(*what, folds=folds, **options))
 
 
-def _check(model: str, data: str, val: str | None, recipe: str, overrides: dict[str, Any]) -> None:
+def _check(model: str, data: str, val: str | None, recipe: str, overrides: dict[str, Any], find_lr: bool) -> None:
     """Whatever can be known to be wrong before torch is imported."""
+    if find_lr and "lr" in overrides:
+        raise SpecError("--lr gives the learning rate and --find-lr looks for it; give one of them")
     from vitzoo.data.open import check_there
     from vitzoo.registry.recipes import load_recipe
     from vitzoo.registry.reference import parse

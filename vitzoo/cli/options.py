@@ -111,6 +111,10 @@ GroupBy = Annotated[
         "folder is the class",
     ),
 ]
+KeepLabel = Annotated[
+    list[str] | None,
+    typer.Option("--keep-label", help="of a table: a class that is called NA, None or the like; may be repeated"),
+]
 WeightColumn = Annotated[str | None, typer.Option("--weight-column", help="of a table: what a picture's loss counts")]
 White = Annotated[
     float | None,
@@ -151,8 +155,15 @@ def fields(settings: Sequence[str] | None) -> dict[str, Any]:
         try:
             found[name] = json.loads(text)
         except (ValueError, RecursionError):  # or digits or brackets without an end
-            found[name] = text
+            found[name] = _listed(text)
     return found
+
+
+def _listed(text: str) -> Any:
+    """`[low,mid]`, which is what a shell leaves of `["low","mid"]` without quotes, as a list; all else as it is."""
+    if not (text.startswith("[") and text.endswith("]")) or set(text[1:-1]) & set('[]{}"'):
+        return text
+    return [one.strip() for one in text[1:-1].split(",")]
 
 
 def size(text: str | None) -> tuple[int, int] | None:

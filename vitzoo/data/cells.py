@@ -6,15 +6,25 @@ from typing import Any
 
 from vitzoo.data.pictures import Label
 
+MISSING = frozenset(
+    ("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A")
+) | {"NA", "NULL", "NaN", "None", "n/a", "nan", "null"}
+"""Texts that stand for no value: those that pandas' `read_csv` takes for it."""
+
 
 def is_empty(value: Any) -> bool:
     """What tables write where nothing is known."""
     return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
 
 
+def is_missing(value: Any, kept: Sequence[str] = ()) -> bool:
+    """Whether a cell says nothing, also in the words that tables have for it; those that are `kept` say something."""
+    return is_empty(value) or (isinstance(value, str) and value.strip() in MISSING and value.strip() not in kept)
+
+
 def class_name(value: Any) -> str:
-    """A value as the name of a class: 3.0, which integers beside empty cells become, is 3."""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+    """A value as the name of a class, without blanks around it; 3.0, which integers beside empty cells become, is 3."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
 
 
 def number(value: Any) -> float:

@@ -20,6 +20,8 @@ class Columns(NamedTuple):
     folders: "folder" for the folder around a picture, "none" if that is the class."""
     weight_column: str | None = None
     """What the loss of a picture counts."""
+    keep_labels: tuple[str, ...] = ()
+    """Names of classes that would be taken for no label at all, such as NA and None."""
 
 
 ANY = Columns()

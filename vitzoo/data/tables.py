@@ -14,12 +14,13 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from vitzoo.data.cells import class_name, is_empty, label_of, labels_of, number
+from vitzoo.data.cells import class_name, is_empty, is_missing, label_of, labels_of, number
 from vitzoo.data.columns import Columns
 from vitzoo.data.natural import natural
 from vitzoo.data.pictures import NO_CLASS, SPLITS, WHOLE, Label, Pictures, numbered
 from vitzoo.data.places import Place, Places, Reader, Skipped
 from vitzoo.data.rows import Table, open_rows
+from vitzoo.data.saying import say
 from vitzoo.errors import Argument, DataError
 from vitzoo.images.contents import HEAD, picture_kind
 
@@ -39,6 +40,7 @@ class Meaning:
     split: str | None
     group: str | None
     weight: str | None
+    keep_labels: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         found = [("column", name) for name in self.labels] + [("pictures", self.image), ("splits", self.split)]
@@ -71,12 +73,13 @@ def open_table(path: Path, columns: Columns) -> dict[str, Pictures]:
 def by_split(table: Table, means: Meaning, split: str | None = None) -> dict[str, Pictures]:
     """The pictures of a table; all are of the `split` that is given, else of that which their row says."""
     label_columns = [table.values(column) for column in means.labels]
-    known = [not any(is_empty(value) for value in row) for row in zip(*label_columns, strict=True)]
+    lacking = [_lacking(row, means.keep_labels) for row in zip(*label_columns, strict=True)]
     reader, names, there, fingerprint = _pictures(table, means)
-    kept = np.array([i for i in range(len(table)) if known[i] and there[i] is None], dtype=np.int64)
-    left_out = [Skipped(names[i], there[i] or "no label") for i in range(len(table)) if there[i] or not known[i]]
+    kept = np.array([i for i in range(len(table)) if not (lacking[i] or there[i])], dtype=np.int64)
+    left_out = [Skipped(names[i], why) for i in range(len(table)) if (why := there[i] or lacking[i])]
     if not len(kept):
         raise DataError(f"{table.where}: no row has a label and a picture; the first: {' '.join(left_out[0])}")
+    _say_merged(table, [column[i] for column in label_columns for i in kept])
     labels = labels_of([[column[i] for column in label_columns] for i in kept])
     classes, targets = _classes(labels, means, table)
     whole = Pictures(
@@ -96,9 +99,29 @@ def by_split(table: Table, means: Meaning, split: str | None = None) -> dict[str
     )
     if split is not None or means.split is None:
         return {split or WHOLE: whole}
-    words = [SPLITS[str(value).lower()] for value in _chosen(table, means.split, kept)]
+    words = [SPLITS[str(value).strip().lower()] for value in _chosen(table, means.split, kept)]
     parts = {word: np.flatnonzero(np.array(words) == word) for word in dict.fromkeys(words)}
     return {word: whole.take(places) for word, places in parts.items()}
+
+
+def _lacking(row: Sequence[Any], kept: Sequence[str]) -> str | None:
+    """Why the labels of a row are none, or None."""
+    missing = [value for value in row if is_missing(value, kept)]
+    if not missing:
+        return None
+    word = "" if is_empty(missing[0]) else str(missing[0]).strip()
+    return f"no label but '{word}', which may be kept" if word else "no label"
+
+
+def _say_merged(table: Table, values: Sequence[Any]) -> None:
+    """Two spellings of a label that blanks tell apart are one class."""
+    spelled: dict[str, set[str]] = {}
+    for value in values:
+        if isinstance(value, str):
+            spelled.setdefault(value.strip(), set()).add(value)
+    if merged := [name for name, spellings in spelled.items() if len(spellings) > 1]:
+        said = _listed(merged)
+        say(f"reading {table.where}: blanks around labels do not count, which makes one class of each: {said}")
 
 
 def _chosen(table: Table, column: str, kept: npt.NDArray[np.int64]) -> list[Any]:
@@ -122,12 +145,12 @@ def _classes(labels: Sequence[Label], means: Meaning, table: Table) -> tuple[tup
 
 def _groups(table: Table, column: str, kept: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     found = _chosen(table, column, kept)
-    if empty := [int(kept[i]) + 1 for i, value in enumerate(found) if is_empty(value)]:
+    if empty := [int(kept[i]) + 1 for i, value in enumerate(found) if is_missing(value)]:
         raise DataError(
             f"{table.where}: row {empty[0]} and {len(empty) - 1} more have no group in column {column}; give each "
             "picture one, of its own if it belongs to no other"
         )
-    return numbered([str(value) for value in found])
+    return numbered([class_name(value) for value in found])
 
 
 def _weights(table: Table, column: str, kept: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
@@ -173,7 +196,7 @@ def paths_of(table: Table, image: str, most: int | None = None) -> list[str]:
     """The paths that a column or a pattern gives for the first rows."""
     count = len(table) if most is None else min(most, len(table))
     if not PATTERN.search(image):
-        return ["" if is_empty(value) else str(value) for value in table.values(image)[:count]]
+        return ["" if is_missing(value) else str(value).strip() for value in table.values(image)[:count]]
     columns = {name: table.values(name) for name in PATTERN.findall(image)}
     return [PATTERN.sub(lambda match, i=i: class_name(columns[match[1]][i]), image) for i in range(count)]  # type: ignore[misc]
 
@@ -221,7 +244,7 @@ def meaning(table: Table, columns: Columns) -> Meaning:
         _check_splits(table, columns.split_column)
     taken = {image, split, columns.group_by, columns.weight_column}
     labels = columns.label_column or (_label_column(table, [c for c in table.columns if c not in taken]),)
-    return Meaning(image, tuple(labels), split, columns.group_by, columns.weight_column)
+    return Meaning(image, tuple(labels), split, columns.group_by, columns.weight_column, columns.keep_labels)
 
 
 def _image_column(table: Table, taken: set[str]) -> str:
@@ -246,8 +269,10 @@ def _shows_pictures(table: Table, column: str) -> bool:
             return picture_kind(value[:HEAD]) is not None
         if isinstance(value, dict):
             return "bytes" in value
-        if isinstance(value, str) and (_is_there(table.folder / value) or _is_there(Path(value))):
-            return True
+        if isinstance(value, str):
+            path = value.strip()
+            if _is_there(table.folder / path) or _is_there(Path(path)):
+                return True
     return False
 
 
@@ -276,7 +301,7 @@ def _check_nearly(table: Table, column: str) -> None:
 
 
 def _is_split(value: object) -> bool:
-    return str(value).lower() in SPLITS
+    return str(value).strip().lower() in SPLITS
 
 
 def _all(table: Table, column: str, holds: Callable[[Any], bool]) -> bool:
@@ -287,7 +312,7 @@ def _all(table: Table, column: str, holds: Callable[[Any], bool]) -> bool:
 
 
 def _check_splits(table: Table, column: str) -> None:
-    if unknown := sorted({str(value) for value in table.values(column) if str(value).lower() not in SPLITS}):
+    if unknown := sorted({str(value) for value in table.values(column) if not _is_split(value)}):
         raise DataError(
             f"{table.where}: column {column} has {_listed(unknown)}; expected {', '.join(SPLITS)} in each row"
         )
@@ -306,7 +331,7 @@ def _repeats(table: Table, column: str) -> bool:
     """Whether a column has a few values over and over, as classes are."""
     if not all(isinstance(value, str | int | None) for value in table.sample(column, SAMPLE)):
         return False
-    values = [str(label_of(value)) for value in table.values(column) if not is_empty(value)]
+    values = [str(label_of(value)) for value in table.values(column) if not is_missing(value)]
     return 2 <= len(set(values)) <= len(values) // 2
 
 

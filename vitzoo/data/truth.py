@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain
@@ -29,6 +30,30 @@ def kind_of(pictures: Pictures) -> TaskKind:
     if rows and not (numbers and any(one not in (0, 1) for row in rows for one in row)):
         return TaskKind.MULTI_LABEL
     return TaskKind.REGRESSION
+
+
+def check_joint(pictures: Pictures) -> None:
+    """Refuse names of classes that may be lists of labels, where nobody says which.
+
+    Raises:
+        DataError: names with | or ; in them, or with a comma where a part of one is a part of another, too.
+    """
+    names = pictures.classes if pictures.labels is not None else ()
+    parts = {name: [one for one in SEPARATORS.split(name) if one] for name in names}
+    times = Counter(one for several in parts.values() for one in set(several))
+    joint = [
+        name
+        for name, several in parts.items()
+        if len(several) > 1 and (re.search(r"[|;]", name) or any(times[one] > 1 for one in several))
+    ]
+    if joint:
+        raise DataError(
+            f"{pictures.where}: '{joint[0]}' may be several labels or the name of one class, as {len(joint)} of "
+            f"{len(names)} may; say which: ",
+            Argument("task", TaskKind.MULTI_LABEL.value),
+            " or ",
+            Argument("task", TaskKind.CLASSES.value),
+        )
 
 
 def without_classes(pictures: Pictures) -> Pictures:

@@ -1,5 +1,6 @@
 """The pictures of a report: curves, confusion, mistakes. Light, and told apart by colour-blind eyes too."""
 
+import math
 import textwrap
 import warnings
 from collections.abc import Mapping, Sequence
@@ -48,6 +49,23 @@ def curves(
         axes.grid(color="0.9")
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False)
+    _save(figure, path)
+
+
+def rates(tried: Sequence[float], losses: Sequence[float], chosen: float, path: Path) -> None:
+    """The loss over rising learning rates, and the rate that was chosen."""
+    figure = Figure(figsize=(5, 3.4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(tried[: len(losses)], losses, color=TRAIN)
+    axes.axvline(chosen, color=VAL, linestyle="--", label=f"chosen: {chosen:g}")
+    axes.set_xscale("log")
+    axes.set_xlabel("learning rate")
+    axes.set_ylabel("loss, smoothed")
+    finite = [loss for loss in losses if math.isfinite(loss)]
+    axes.set_ylim(0, 2 * finite[0])  # beyond, the steps only say that it diverged
+    axes.grid(color="0.9")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
     _save(figure, path)
 
 

@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import Field, FiniteFloat, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    FiniteFloat,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 from vitzoo.errors import RegistryError
 from vitzoo.registry.reference import recipe_file
@@ -48,6 +57,25 @@ class Loss(StrEnum):
     SMOOTH_L1 = "smooth_l1"
 
 
+def _weights(value: object) -> object:
+    """What is no weights in words, where each kind of value would say it of itself."""
+    known = isinstance(value, ClassWeights) or value in list(ClassWeights)
+    if known or (isinstance(value, Mapping) and all(_positive(one) for one in value.values())):
+        return value
+    raise ValueError(f'expected {", ".join(ClassWeights)}, or numbers above 0 by the names of classes: {{"rare": 5}}')
+
+
+def _positive(value: object) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and 0 < value < float("inf")
+
+
+def _grades(value: object) -> object:
+    if value is None or (isinstance(value, list | tuple) and all(isinstance(one, str | int) for one in value)):
+        return None if value is None else tuple(map(str, value))
+    raise ValueError('expected the classes from the lowest on, as in ["low", "mid", "high"]')
+
+
 class Recipe(Frozen):
     """All that decides what a run computes, besides the model and the data."""
 
@@ -58,7 +86,7 @@ class Recipe(Frozen):
     task: TaskKind | None = Field(
         None, description="what labels are; if not given one class, several labels or numbers, as the table has them"
     )
-    grades: tuple[str, ...] | None = Field(
+    grades: Annotated[tuple[str, ...] | None, BeforeValidator(_grades)] = Field(
         None, description="of task ordinal, the classes from the lowest on; in their natural order if not given"
     )
 
@@ -132,7 +160,7 @@ class Recipe(Frozen):
         "multi_label, mse for regression",
     )
     label_smoothing: Fraction = Field(0.0, description="part of each target that is spread over all classes")
-    class_weights: ClassWeights | Mapping[str, PositiveFloat] = Field(
+    class_weights: Annotated[ClassWeights | Mapping[str, PositiveFloat], BeforeValidator(_weights)] = Field(
         ClassWeights.NONE, description="balanced, or what a picture of each class counts by its name, 1 for the others"
     )
     sampling: Literal["uniform", "balanced"] = Field(

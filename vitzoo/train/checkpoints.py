@@ -54,7 +54,7 @@ def explained(output: Path) -> Iterator[None]:
     except TrainingError as error:  # the same settings would end there again
         last = output / LAST
         kept = f"the last good checkpoint is {last}" if last.exists() else "there is no checkpoint yet"
-        raise TrainingError(f"{error}; {kept}") from error
+        raise type(error)(f"{error}; {kept}") from error
     except (KeyboardInterrupt, SystemExit) as error:  # Lightning makes SystemExit of Ctrl-C and of SIGTERM
         raise TrainingError(f"stopped from outside. {_where_to_go_on(output)}") from error
     except (

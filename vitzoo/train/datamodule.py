@@ -25,7 +25,7 @@ from vitzoo.data.places import Skipped
 from vitzoo.data.readable import readable
 from vitzoo.data.saying import Remark, say, say_reading, taken_for
 from vitzoo.data.split import few, one_fold, stratified
-from vitzoo.data.truth import CLASSLESS, kind_of, names_of, with_truth
+from vitzoo.data.truth import CLASSLESS, check_joint, kind_of, names_of, with_truth
 from vitzoo.embedding.splits import open_data
 from vitzoo.errors import DataError
 from vitzoo.images.ranges import Form
@@ -143,6 +143,8 @@ class PictureData(lightning.LightningDataModule):
         self.strict = strict
         self._train, self._val, self._test, self._aside = parts_of(path, val, columns, recipe.task, open_data)
         self.kind = recipe.task or kind_of(self._train)
+        if recipe.task is None and self.kind is TaskKind.CLASSES:
+            check_joint(self._train)
         self.classes, self._fold = self._names(), fold
         if fold is not None and self._val is not None:
             raise DataError(

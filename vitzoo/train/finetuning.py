@@ -1,9 +1,9 @@
 """Fine-tuning from a pretrained name to a folder with a model that explains itself."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from lightning.pytorch.utilities import rank_zero_only
@@ -24,19 +24,31 @@ from vitzoo.train.checkpoints import BEST, LAST, explained, part_of
 from vitzoo.train.datamodule import PictureData
 from vitzoo.train.ending import in_units, standardise, task_of
 from vitzoo.train.identity import changes, contents, copies, digests
+from vitzoo.train.loggers import begun, check
 from vitzoo.train.lora import add_lora, merge, save_adapter
 from vitzoo.train.module import FineTuner, ShardedFineTuner, make_optimizer, seed_step
 from vitzoo.train.network import Model, build, fitted, keeps_head, loaded, made, origin
 from vitzoo.train.probe import FeatureData, HeadTuner, cacheable, check_stores
+from vitzoo.train.rate import searched
 from vitzoo.train.report import write_report
 from vitzoo.train.trainer import FSDP, Machines, batch_size, make_trainer, parts_of_a_step, quiet
 
+RECIPE = "recipe.yaml"
 WORDS = {
     TaskKind.CLASSES: "{} classes",
     TaskKind.ORDINAL: "{} grades",
     TaskKind.MULTI_LABEL: "{} labels",
     TaskKind.REGRESSION: "{} number(s)",
 }
+
+
+class Manner(NamedTuple):
+    """How a run goes on and what it writes."""
+
+    resume: bool
+    checkpoint_steps: int | None
+    loggers: tuple[str, ...]
+    find_lr: bool
 
 
 def finetune(
@@ -56,6 +68,8 @@ def finetune(
     strict_data: bool = False,
     num_workers: int | None = None,
     checkpoint_steps: int | None = None,
+    loggers: Sequence[str] = ("tensorboard",),
+    find_lr: bool = False,
     **overrides: Any,
 ) -> Path:
     """Train `model` on pictures in folders and write all results into `output`; returns the native file in it.
@@ -65,39 +79,32 @@ def finetune(
     Args:
         model: what `vitzoo.create` takes, or a model at hand, which stays as it is.
         data, val: what `open_splits` takes; see `PictureData`.
-        columns: what folders within folders or the columns of tables mean, where it cannot be found out.
-        fold: (number, count): validate on that one of so many parts, and train on the others; see `cross_validate`.
+        columns, fold: what folders or the columns of tables mean; (number, count) of `cross_validate`.
         output: a new folder: `model.safetensors`, `recipe.yaml`, `metrics.csv`, `tensorboard/`, `checkpoints/`, the
             report, `results.json`, and with LoRA `adapter/`. `vitzoo.create(output)` gives the model.
         recipe: a name of `list_recipes`, a YAML file, or a `Recipe`; `overrides` are fields of it.
-        resume: go on from the last checkpoint in `output`, or begin if there is none yet. With `deterministic` the
-            result is that of an unbroken run, bit for bit on the same machine.
+        resume: go on from the last checkpoint in `output`, or begin; with `deterministic` to the same bits.
         devices, strategy, accelerator, num_nodes: as Lightning's Trainer takes them; strategy "fsdp" is FSDP2.
-        strict_data: a picture that cannot be read is an error; else it is left out and listed in the report.
-        num_workers: processes that load pictures.
+        strict_data, num_workers: a picture that cannot be read is an error; processes that load pictures.
         checkpoint_steps: save not only after each epoch but after every so many steps.
+        loggers: tensorboard, wandb, mlflow; csv stands for `metrics.csv` alone, which each run has.
+        find_lr: look for a learning rate first, by a hundred steps of rising ones; it replaces the recipe's.
 
     Raises:
-        DataError: pictures that cannot be trained on.
-        TrainingError: a run that cannot start, or that stopped; the message names the last good checkpoint.
+        DataError, TrainingError: pictures that cannot be trained on; a run that cannot start, or that stopped; the message names the last good checkpoint.
         RegistryError, SpecError, WeightsError: an unknown recipe or model, values that do not go together.
     """
+    check(loggers)
     folder, machines = Path(output), Machines(devices, strategy, accelerator, num_nodes)
-    recipe = _effective(recipe, overrides)
+    manner = Manner(resume, checkpoint_steps, tuple(loggers), find_lr)
+    recipe = _as_found(_effective(recipe, overrides), folder, manner)
     reading: dict[str, Any] = {"val": val, "columns": columns, "strict": strict_data, "num_workers": num_workers}
-    pictures = PictureData(data, recipe, fold=fold, **reading)
-    _train(model, pictures, folder, recipe, machines, resume, checkpoint_steps)
+    _train(model, PictureData(data, recipe, fold=fold, **reading), folder, recipe, machines, manner)
     return folder / "model.safetensors"
 
 
 def _train(
-    model: Model,
-    pictures: PictureData,
-    folder: Path,
-    recipe: Recipe,
-    machines: Machines,
-    resume: bool,
-    checkpoint_steps: int | None,
+    model: Model, pictures: PictureData, folder: Path, recipe: Recipe, machines: Machines, manner: Manner
 ) -> None:
     """The run itself; see `finetune`."""
     seed_step(recipe.seed)
@@ -111,6 +118,7 @@ def _train(
     if kept and goal.kind is TaskKind.REGRESSION:
         standardise(vit, goal)
     start = origin(model, vit)
+    seed_step(recipe.seed)  # to look at the pictures draws, too, unless it is known which can be read
     adapted = add_lora(vit, recipe, str(start["model"])) if recipe.trainable == "lora" else None
     kind = ShardedFineTuner if machines.strategy == FSDP else HeadTuner if cacheable(recipe) else FineTuner
     tuner = kind(vit, recipe, goal)
@@ -118,19 +126,23 @@ def _train(
     with quiet():
         # The features of a whole step always fit.
         parts = 1 if kind is HeadTuner else parts_of_a_step(recipe, machines, tuner, pictures)
-        trainer = make_trainer(folder, recipe, machines, parts, goal, checkpoint_steps)
+        trainer = make_trainer(folder, recipe, machines, parts, goal, manner.checkpoint_steps)
     size = batch_size(recipe, goal.pictures, trainer.world_size, parts)
 
     tuner.facts = {"model": start["model"], "weights": start["sha256"], "classes": list(pictures.classes)}
     if trainer.is_global_zero:
         tuner.facts |= _identity(pictures.parts)
-    checkpoint = _claimed(folder, recipe, tuner.facts, resume)
+    checkpoint = _claimed(folder, recipe, tuner.facts, manner.resume)
     with explained(folder), quiet():
         if checkpoint is None and trainer.is_global_zero:
             _say_head(vit.to(trainer.strategy.root_device), kept, pictures)
         seen = FeatureData(pictures, vit.to(trainer.strategy.root_device)) if kind is HeadTuner else pictures
         seen.batch_size = size
-        trainer.fit(tuner, datamodule=seen, ckpt_path=checkpoint, weights_only=True)
+        if manner.find_lr and checkpoint is None:
+            recipe = tuner.recipe = searched(tuner, seen, recipe, machines, parts, folder)
+            _store(folder, recipe)
+        with begun(manner.loggers, folder, recipe.model_dump(mode="json")) as trainer.loggers:
+            trainer.fit(tuner, datamodule=seen, ckpt_path=checkpoint, weights_only=True)
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()  # the first process goes on alone and waits for nobody
         if trainer.is_global_zero:
@@ -215,7 +227,7 @@ def _write_recipe(folder: Path, recipe: Recipe, resume: bool) -> None:
 
     The other processes come later, when the folder may hold more.
     """
-    stored = folder / "recipe.yaml"
+    stored = folder / RECIPE
     if resume and stored.exists():
         before = Recipe.parse(read_yaml(stored), str(stored))
         deciding = [name for name in Recipe.model_fields if name not in ("about", "source")]
@@ -226,10 +238,22 @@ def _write_recipe(folder: Path, recipe: Recipe, resume: bool) -> None:
         raise TrainingError(f"{folder} exists and is not empty; name a new folder, or resume the run in it")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with replacing(stored) as partial:
-            partial.write_text(recipe.to_yaml(), encoding="utf-8")
+        _store(folder, recipe)
     except OSError as error:
         raise TrainingError(f"{folder} cannot be written: {error.strerror}; name another folder") from None
+
+
+def _store(folder: Path, recipe: Recipe) -> None:
+    with replacing(folder / RECIPE) as partial:
+        partial.write_text(recipe.to_yaml(), encoding="utf-8")
+
+
+def _as_found(recipe: Recipe, folder: Path, manner: Manner) -> Recipe:
+    """With the rates that were found when the run that goes on began, where it looked for them."""
+    if not (manner.find_lr and manner.resume and (folder / RECIPE).exists()):
+        return recipe
+    before = Recipe.parse(read_yaml(folder / RECIPE), str(folder / RECIPE))
+    return recipe.changed(lr=before.lr, min_lr=before.min_lr, fallback_lr=before.fallback_lr)
 
 
 def _load(vit: ViT, checkpoint: Path) -> None:

@@ -14,7 +14,7 @@ from timm.optim import create_optimizer_v2, list_optimizers
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from vitzoo.errors import TrainingError
+from vitzoo.errors import Diverged, TrainingError
 from vitzoo.publish.dialect import ViT
 from vitzoo.registry.recipes import Recipe
 from vitzoo.spec import TaskKind
@@ -106,11 +106,11 @@ class FineTuner(lightning.LightningModule):
         """The mean loss of this epoch so far, over all processes.
 
         Raises:
-            TrainingError: on all processes, if a loss was not finite on one of them.
+            Diverged: on all processes, if a loss was not finite on one of them.
         """
         mean: Tensor = self.trainer.strategy.reduce(self.loss_sum / max(self.batches, 1), reduce_op="mean")
         if not mean.isfinite():
-            raise TrainingError(
+            raise Diverged(
                 f"the loss became NaN or infinite in epoch {self.current_epoch + 1}, at step {self.global_step} or "
                 "before; lower lr, raise warmup_epochs, or set clip_norm or precision 32-true"
             )

@@ -17,6 +17,7 @@ from vitzoo.markdown import code, page, said, table
 from vitzoo.publish.card import write_card
 from vitzoo.publish.dialect import ViT
 from vitzoo.train.datamodule import PictureData
+from vitzoo.train.rate import CURVE
 
 MOST_ROWS = 20
 
@@ -43,6 +44,7 @@ def write_report(output: Path, vit: ViT, data: PictureData) -> Evaluation:
         ["## Result"],
         [*table(("", "value"), _numbers(found), numbers=("value",))],
         [f"![loss and {measure.title} over the epochs](curves.png)"],
+        *_rate(output),
         *parts,
         ["## Pictures"],
         [*_pictures(data)],
@@ -55,6 +57,17 @@ def write_report(output: Path, vit: ViT, data: PictureData) -> Evaluation:
     with replacing(output / "report.md") as partial:
         partial.write_text(text, encoding="utf-8")
     return found
+
+
+def _rate(output: Path) -> Iterator[list[str]]:
+    """How the learning rate was found, where it was looked for."""
+    if (output / CURVE).exists():
+        yield ["## Learning rate"]
+        yield [
+            "It was looked for before the first step: a tenth of the rate at which the loss was least.",
+            "",
+            f"![the loss over rising learning rates]({CURVE})",
+        ]
 
 
 def _of_classes(found: ClassEvaluation, vit: ViT, output: Path, data: PictureData) -> list[list[str]]:

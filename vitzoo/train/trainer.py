@@ -13,7 +13,6 @@ from typing import Any
 import lightning
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import ModelParallelStrategy
 from lightning.pytorch.tuner.tuning import Tuner
 
@@ -60,9 +59,14 @@ def quiet() -> Iterator[None]:
 
 
 def make_trainer(
-    folder: Path, recipe: Recipe, machines: Machines, parts: int, goal: Goal, checkpoint_steps: int | None = None
+    folder: Path,
+    recipe: Recipe,
+    machines: Machines,
+    parts: int,
+    goal: Goal,
+    checkpoint_steps: int | None = None,
 ) -> lightning.Trainer:
-    """A Trainer that logs and saves into `folder`; an optimiser step takes `parts` batches.
+    """A Trainer that saves into `folder`; an optimiser step takes `parts` batches.
 
     It saves after each epoch, and after every `checkpoint_steps` in the middle of one.
 
@@ -90,7 +94,7 @@ def make_trainer(
             gradient_clip_val=recipe.clip_norm,
             deterministic=recipe.deterministic,
             callbacks=_callbacks(folder, recipe, goal, checkpoint_steps),
-            logger=TensorBoardLogger(folder, name="tensorboard", version=""),
+            logger=False,
             plugins=[WholeFileIO()],
             default_root_dir=folder,
             enable_progress_bar=sys.stderr.isatty(),

@@ -42,6 +42,11 @@ Loggers = Annotated[
     typer.Option(help="who keeps the numbers: tensorboard if not given; csv: metrics.csv alone; may be repeated"),
 ]
 
+FindLr = Annotated[bool, typer.Option("--find-lr", help="look for the learning rate first, by 100 steps")]
+Folds = Annotated[
+    int | None, typer.Option(min=2, help="train and evaluate so many times, each on another part: mean and spread")
+]
+
 
 def finetune(
     model: ModelOption,
@@ -69,13 +74,11 @@ def finetune(
     accelerator: Annotated[str, typer.Option(help="cpu, gpu, mps, auto")] = "auto",
     strategy: Annotated[str, typer.Option(help="auto, ddp, fsdp")] = "auto",
     num_nodes: Annotated[int, typer.Option(min=1, help="machines")] = 1,
-    folds: Annotated[
-        int | None, typer.Option(min=2, help="train and evaluate so many times, each on another part: mean and spread")
-    ] = None,
+    folds: Folds = None,
     strict_data: StrictData = False,
     num_workers: NumWorkersOrNone = None,
     logger: Loggers = None,
-    find_lr: Annotated[bool, typer.Option("--find-lr", help="look for the learning rate first, by 100 steps")] = False,
+    find_lr: FindLr = False,
     checkpoint_steps: Annotated[int | None, typer.Option(min=1, help="save within epochs too, this often")] = None,
 ) -> None:
     """Train a model on pictures in folders; what it learnt, how, and how well goes into one folder."""
@@ -89,14 +92,14 @@ def finetune(
     given |= {"white": white, "black": black, "task": task}
     overrides = {name: value for name, value in given.items() if value is not None} | fields(settings)
     _check(model, data, val, recipe, overrides, find_lr)
-    machines: dict[str, Any] = {"devices": int(devices) if devices.isdecimal() else devices}
-    machines |= {"strategy": strategy, "accelerator": accelerator, "num_nodes": num_nodes}
+    machines: dict[str, Any] = {"strategy": strategy, "accelerator": accelerator, "num_nodes": num_nodes}
+    machines["devices"] = int(devices) if devices.isdecimal() else devices
     labels = tuple(label_column or ())
     columns = Columns(labels, image_column, split_column, group_by, weight_column, tuple(keep_label or ()))
     reading: dict[str, Any] = {"val": val, "columns": columns, "strict_data": strict_data, "num_workers": num_workers}
     saving: dict[str, Any] = {"resume": resume, "checkpoint_steps": checkpoint_steps, "find_lr": find_lr}
-    saving["loggers"] = logger or [Logger.TENSORBOARD]
-    _run(folds, model, data, output, recipe, **machines, **reading, **saving, **overrides)
+    saving |= {"loggers": logger or [Logger.TENSORBOARD], **overrides}
+    _run(folds, model, data, output, recipe, **machines, **reading, **saving)
 
 
 def _run(folds: int | None, *what: Any, **options: Any) -> None:

@@ -91,7 +91,7 @@ def finetune(
         find_lr: look for a learning rate first, by a hundred steps of rising ones; it replaces the recipe's.
 
     Raises:
-        DataError, TrainingError: pictures that cannot be trained on; a run that cannot start, or that stopped; the message names the last good checkpoint.
+        DataError, TrainingError: pictures that cannot be trained on; a run that cannot start, or that stopped.
         RegistryError, SpecError, WeightsError: an unknown recipe or model, values that do not go together.
     """
     check(loggers)

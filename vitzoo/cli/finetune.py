@@ -42,6 +42,7 @@ Loggers = Annotated[
     typer.Option(help="who keeps the numbers: tensorboard if not given; csv: metrics.csv alone; may be repeated"),
 ]
 
+Steps = Annotated[int | None, typer.Option(min=1, help="save within epochs too, this often")]
 FindLr = Annotated[bool, typer.Option("--find-lr", help="look for the learning rate first, by 100 steps")]
 Folds = Annotated[
     int | None, typer.Option(min=2, help="train and evaluate so many times, each on another part: mean and spread")
@@ -79,7 +80,7 @@ def finetune(
     num_workers: NumWorkersOrNone = None,
     logger: Loggers = None,
     find_lr: FindLr = False,
-    checkpoint_steps: Annotated[int | None, typer.Option(min=1, help="save within epochs too, this often")] = None,
+    checkpoint_steps: Steps = None,
 ) -> None:
     """Train a model on pictures in folders; what it learnt, how, and how well goes into one folder."""
     given: dict[str, Any] = {
@@ -89,13 +90,12 @@ def finetune(
         "img_size": size(img_size),
         "in_chans": in_chans,
     }
-    given |= {"white": white, "black": black, "task": task}
     overrides = {name: value for name, value in given.items() if value is not None} | fields(settings)
     _check(model, data, val, recipe, overrides, find_lr)
     machines: dict[str, Any] = {"strategy": strategy, "accelerator": accelerator, "num_nodes": num_nodes}
     machines["devices"] = int(devices) if devices.isdecimal() else devices
-    labels = tuple(label_column or ())
-    columns = Columns(labels, image_column, split_column, group_by, weight_column, tuple(keep_label or ()))
+    kept, labels = tuple(keep_label or ()), tuple(label_column or ())
+    columns = Columns(labels, image_column, split_column, group_by, weight_column, kept)
     reading: dict[str, Any] = {"val": val, "columns": columns, "strict_data": strict_data, "num_workers": num_workers}
     saving: dict[str, Any] = {"resume": resume, "checkpoint_steps": checkpoint_steps, "find_lr": find_lr}
     saving |= {"loggers": logger or [Logger.TENSORBOARD], **overrides}

@@ -83,13 +83,8 @@ def finetune(
     checkpoint_steps: Steps = None,
 ) -> None:
     """Train a model on pictures in folders; what it learnt, how, and how well goes into one folder."""
-    given: dict[str, Any] = {
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "lr": lr,
-        "img_size": size(img_size),
-        "in_chans": in_chans,
-    }
+    given: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "in_chans": in_chans}
+    given["img_size"] = size(img_size)
     overrides = {name: value for name, value in given.items() if value is not None} | fields(settings)
     _check(model, data, val, recipe, overrides, find_lr)
     machines: dict[str, Any] = {"strategy": strategy, "accelerator": accelerator, "num_nodes": num_nodes}

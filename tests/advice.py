@@ -21,7 +21,7 @@ from vitzoo.errors import VitzooError
 
 __all__ = ["the_error_comes_up"]
 
-ROOMS = ("checkpoints", "files", "layouts", "model", "publish", "registry", "spec")
+ROOMS = ("engines", "exporting", "checkpoints", "files", "layouts", "model", "publish", "registry", "spec")
 SOURCE, TESTS = Path(vitzoo.__file__).parent, Path(__file__).parent
 MADE = {name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, Exception)}
 """The classes of errors; a ValueError in a record's check is said as one of them."""

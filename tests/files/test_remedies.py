@@ -191,8 +191,8 @@ CASES = [
     remedy(" has an unknown suffix; take ", lambda p: stored(p / "x.h5"), lambda p: stored(p / "x.safetensors")),
     remedy(
         "; write safetensors, or do without",
-        lambda p: stored(p / "x.npz", metadata={"own": "words"}),
-        lambda p: (stored(p / "x.safetensors", metadata={"own": "words"}), stored(p / "x.npz")),
+        lambda p: stored(p / "x.npz", shard_size=8),
+        lambda p: (stored(p / "x.safetensors", shard_size=24), stored(p / "x.npz")),
     ),
     remedy(
         "readers would take it before the shards beside it; remove it first",
@@ -210,7 +210,7 @@ CASES = [
         lambda p: stored(p / "x.safetensors", shard_size=24),
     ),
     remedy(
-        ": numpy has no type for ",
+        "numpy has no type for ",
         lambda p: stored(p / "x.npz", tensors={"w": torch.ones(2, dtype=torch.float8_e5m2)}),
         lambda p: stored(p / "x.npz", tensors={"w": torch.ones(2)}),
     ),

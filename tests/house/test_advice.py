@@ -23,6 +23,13 @@ WITHOUT: dict[Mark, str] = {
     Mark("expected ", "layouts/border.py"): "what a field should be; `Border.checked` says it with what to do",
     Mark("; install vitzoo again", "registry/label_sets.py"): "an installation without its data",
     Mark("the licence in "): "the licence beside a file: tests/checkpoints/test_credits.py has what is read of it",
+    Mark(" cannot make a graph of "): "what an engine's own code fails with, in its words",
+    Mark(
+        "this model is no graph for pictures of "
+    ): "no architecture of the registry is; what torch fails with is said",
+    Mark(
+        " cannot hold its metadata: "
+    ): "words beyond what the end of an archive holds (64 KiB): labels never come near",
     Mark(" was removed while it was read; start again"): "a race: tests/files has it, and nothing is left to read",
 }
 """Errors with nothing to do about, by their words; each with the reason."""
@@ -40,6 +47,7 @@ MADE_ELSEWHERE = {
         " the size of the pictures, (height, width) in pixels, that its table of positions is for, ",
     ),
     "checkpoints/verify.py:_telling": (),
+    "exporting/write.py:_possible": ("ONNX Runtime has no bfloat16",),
     "files/read.py:_reader": (" cannot be read as ",),
     "layouts/config_rules.py:read": (),
     "layouts/detect.py:detect": (

@@ -179,6 +179,7 @@ def test_the_command_line_lists_recipes_and_shows_one(capsys: pytest.CaptureFixt
     assert Recipe.parse(read_yaml(tmp_path / "shown.yaml"), "shown") == load_recipe("lora")
 
 
+@pytest.mark.follows(", or numbers above 0 by the names of classes")
 @pytest.mark.parametrize(
     "value", ["weird", {"a": -1}, {"a": "x"}, {"a": True}, [1, 2], 3, {"a": 0}, {"a": float("inf")}]
 )
@@ -190,6 +191,7 @@ def test_class_weights_are_refused_in_words(value: object) -> None:
     assert load_recipe("full", class_weights={"rare": 5}).class_weights == {"rare": 5.0}
 
 
+@pytest.mark.follows("expected the classes from the lowest on")
 def test_grades_as_people_write_them() -> None:
     for text in ("[low,mid]", "[low, mid]", '["low","mid"]'):
         assert load_recipe("full", task="ordinal", **fields([f"grades={text}"])).grades == ("low", "mid")

@@ -56,7 +56,6 @@ def test_a_logger_that_cannot_begin_is_named(
         run(*alone, tmp_path / "other", batch_size=4, loggers=("neptune",))
 
 
-@pytest.mark.follows("log in (wandb login), or set WANDB_MODE=offline")
 def test_nobody_is_logged_in(alone: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import wandb
 

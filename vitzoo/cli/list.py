@@ -50,7 +50,7 @@ def list_(
     columns: Annotated[
         str | None, typer.Option("--columns", metavar="COLUMN,...", help="to show; --columns help lists them")
     ] = None,
-    first: Annotated[int | None, typer.Option("--first", "-n", min=1, help="at most so many lines")] = None,
+    most: Annotated[int | None, typer.Option("--most", "-n", min=1, help="at most so many lines")] = None,
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="CSV instead of text")] = False,
 ) -> None:
@@ -76,7 +76,7 @@ def list_(
         raise RegistryError(f"nothing matches '{pattern}'{' and ' + ' and '.join(asked) if asked else ''}{near}")
     asked = [one.column for one in conditions] + pair + ([sort] if sort else [])
     shown = _shown(columns, MODELS if models else WEIGHTS, asked)
-    _print([_row(entry, shown) for entry in left[:first]], as_json, as_csv)
+    _print([_row(entry, shown) for entry in left[:most]], as_json, as_csv)
 
 
 def conditions_of(

@@ -20,7 +20,7 @@ def verify(
     prefix: Prefix = None,
     drop: Drop = None,
     settings: Set = None,
-    sizes: Annotated[
+    img_size: Annotated[
         list[str] | None,
         typer.Option(
             "--img-size",
@@ -40,7 +40,7 @@ def verify(
 
     given = {"layout": layout, "like": like, "wrapper": wrapper, "prefix": prefix, "drop": drop}
     options: dict[str, Any] = fields(settings) | {name: value for name, value in given.items() if value}
-    wanted = None if sizes is None else [found for text in sizes if (found := size(text))]
+    wanted = None if img_size is None else [found for text in img_size if (found := size(text))]
     result = run(first, second, sizes=wanted, tolerance=tolerance, **options)
     print(json.dumps(result.to_dict(), indent=2) if as_json else result)
     if not result.equal:

@@ -74,8 +74,7 @@ def test_an_option_is_called_the_same_and_means_the_same_everywhere() -> None:
                 homes.setdefault(param.name, {})[command] = max(param.opts, key=len)
     for name, options in homes.items():
         assert len(set(options.values())) == 1, options
-        # What verify compares at is not the model's own size, which `--set img_size=...` says.
-        if name not in ("as_json", "as_csv", "settings", "k", "sizes"):
+        if name not in ("as_json", "as_csv", "settings", "k"):
             assert set(options.values()) == {f"--{name.replace('_', '-')}"}
     assert {"layout", "img_size", "device", "dtype", "like", "num_workers", "strict_data"} <= homes.keys()
 

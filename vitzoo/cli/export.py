@@ -17,7 +17,7 @@ def export(
     features: Annotated[bool, typer.Option("--features", help="give tokens and pooled features, too")] = False,
     calibrate: Annotated[str | None, typer.Option(metavar="PICTURES", help="a folder or .tar, for int8")] = None,
     pictures: Annotated[
-        list[Path] | None, typer.Option("--picture", help="compare on this one, too; may be repeated")
+        list[Path] | None, typer.Option("--pictures", help="compare on this one, too; may be repeated")
     ] = None,
     tolerance: Annotated[
         float | None, typer.Option(min=0.0, help="share of the largest value; the precision's if not given")

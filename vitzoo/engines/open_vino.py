@@ -1,6 +1,5 @@
-"""OpenVINO: a .xml with its .bin, made from the ONNX graph."""
+"""OpenVINO: a .xml with its .bin."""
 
-import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from vitzoo.engines.engine import Engine, Opened, Run
 from vitzoo.engines.graph import INPUT, Graph
-from vitzoo.engines.onnx_runtime import OnnxRuntime, quiet_nncf
+from vitzoo.engines.onnx_runtime import quiet_nncf
 from vitzoo.engines.record import KEY, Precision, Record
 from vitzoo.extras import needs
 from vitzoo.layouts.native import KEY as MODEL
@@ -35,18 +34,19 @@ class OpenVino(Engine):
     def make(self, graph: Graph, precision: Precision, calibration: Sequence[Tensor]) -> Any:
         with needs(self.extra):
             import openvino
-        onnx = OnnxRuntime()
+        whole = openvino.convert_model(graph.program)
+        (given,) = (node.meta["val"].shape for node in graph.program.graph.nodes if node.name == INPUT)
+        whole.reshape([-1 if isinstance(side, torch.SymInt) else side for side in given])
+        whole.inputs[0].get_tensor().set_names({INPUT})
+        for name, output in zip(graph.outputs, whole.outputs, strict=True):
+            output.get_tensor().set_names({name})
+        made = _quantised(whole, precision, calibration)
+        if made is not whole:
+            return made
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "graph.onnx"
-            onnx.save(onnx.make(graph, Precision.FP32, ()), path, {})
+            openvino.save_model(whole, Path(folder) / "graph.xml", compress_to_fp16=precision is Precision.FP16)
             # Read whole: the folder is gone before the model is written.
-            whole = openvino.convert_model(os.fspath(path))
-            made = _quantised(whole, precision, calibration)
-            if made is whole:
-                openvino.save_model(whole, Path(folder) / "graph.xml", compress_to_fp16=precision is Precision.FP16)
-                bytes_of = [(Path(folder) / f"graph.{kind}").read_bytes() for kind in ("xml", "bin")]
-                made = openvino.Core().read_model(*bytes_of)
-        return made
+            return openvino.Core().read_model(*((Path(folder) / f"graph.{kind}").read_bytes() for kind in ("xml", "bin")))
 
     def save(self, made: Any, path: Path, metadata: Mapping[str, str]) -> None:
         import openvino

@@ -207,7 +207,7 @@ LONG = "x" * 300
         ("recipes", LONG),
         ("registry", "check", f"{LONG}.yaml"),
         ("convert", "vit_nano4.cifar10", f"out/{LONG}.pth", "--layout", "timm"),
-        ("convert", "vit_nano4.cifar10", f"out/{'x' * 248}.pth", "--layout", "timm"),
+        ("convert", "vit_nano4.cifar10", f"out/{'x' * 252}.pth", "--layout", "timm"),
         ("convert", "vit_nano4.cifar10", "out/a\0b", "--layout", "timm"),
         ("info", "./a\0b"),
     ],

@@ -46,7 +46,9 @@ class OpenVino(Engine):
         with tempfile.TemporaryDirectory() as folder:
             openvino.save_model(whole, Path(folder) / "graph.xml", compress_to_fp16=precision is Precision.FP16)
             # Read whole: the folder is gone before the model is written.
-            return openvino.Core().read_model(*((Path(folder) / f"graph.{kind}").read_bytes() for kind in ("xml", "bin")))
+            return openvino.Core().read_model(
+                *((Path(folder) / f"graph.{kind}").read_bytes() for kind in ("xml", "bin"))
+            )
 
     def save(self, made: Any, path: Path, metadata: Mapping[str, str]) -> None:
         import openvino

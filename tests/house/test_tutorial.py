@@ -49,7 +49,7 @@ def test_the_page_word_for_word(pictures: Path, run) -> None:
             commands += 1
     assert commands >= 9
     made = sorted(path.name for path in Path("out").iterdir())
-    assert made == ["first", "folds", "for_transformers", "larger", "lora", "probe", "python"]
+    assert made == ["first", "folds", "for_transformers", "found", "larger", "lora", "probe", "python"]
     for name in set(made) - {"folds", "for_transformers"}:
         model = vitzoo.create(f"out/{name}")
         assert model.labels == ("cat", "dog")

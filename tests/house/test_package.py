@@ -106,4 +106,5 @@ def test_the_bundled_file_is_small_and_the_one_in_the_registry() -> None:
 
     entry = registry.weights_entry("vit_nano4.cifar10")
     assert fetch("vit_nano4.cifar10", entry.sources).path.stat().st_size < 6_000_000
-    assert sorted(f.name for f in BUNDLED.iterdir()) == ["vit_nano4_cifar10.safetensors"]
+    assert sorted(f.name for f in BUNDLED.iterdir()) == ["cat.jpg", "vit_nano4_cifar10.safetensors"]
+    assert (BUNDLED / "cat.jpg").stat().st_size < 30_000

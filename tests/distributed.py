@@ -1,7 +1,9 @@
 """Processes of a run that is spread over several, forked from one that has imported torch already."""
 
+import contextlib
 import multiprocessing
 import os
+import random
 import signal
 import socket
 import sys
@@ -24,10 +26,7 @@ class Finished(NamedTuple):
 
 def two_processes(strategy: str, model: Path, data: Path, output: Path, lost_by: str | None = None) -> list[Finished]:
     """What torchrun starts, without its agent, so that a process that dies takes no other with it."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
     shared |= {"TORCHELASTIC_RUN_ID": "test", "GROUP_RANK": "0"}
     said = [output.with_name(f"stderr{rank}") for rank in range(2)]
     running = []
@@ -41,6 +40,15 @@ def two_processes(strategy: str, model: Path, data: Path, output: Path, lost_by:
     for process in running:
         process.join()
     return [Finished(process.exitcode, file.read_text()) for process, file in zip(running, said, strict=True)]
+
+
+def _free_port() -> int:
+    """One that the system gives nobody by itself: a browser of another test would take it before it is used."""
+    for port in random.Random().sample(range(20_000, 30_000), 100):
+        with socket.socket() as free, contextlib.suppress(OSError):
+            free.bind(("127.0.0.1", port))
+            return port
+    raise OSError("no port from 20,000 to 30,000 is free")
 
 
 def _process(

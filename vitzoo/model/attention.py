@@ -133,18 +133,24 @@ class DiffAttention(Attention):
 
     def normed(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
         """Each half has a norm of its own."""
-        q, k = (part.reshape(*part.shape[:-1], 2, part.shape[-1] // 2) for part in (q, k))
+        q, k = (part.unflatten(-1, (2, -1)) for part in (q, k))
         return self.q_norm(q).flatten(-2), self.k_norm(k).flatten(-2)
 
+    def halves(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The halves of each head's channels."""
+        first, second = x.chunk(2, -1)
+        return first, second
+
     def mix(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
-        halves = zip(q.chunk(2, -1), k.chunk(2, -1), strict=True)
-        first, second = (F.scaled_dot_product_attention(a, b, v, attn_mask=bias) for a, b in halves)
+        (q1, q2), (k1, k2) = self.halves(q), self.halves(k)
+        first, second = (F.scaled_dot_product_attention(a, b, v, attn_mask=bias) for a, b in ((q1, k1), (q2, k2)))
         mixed = first - self.factor().to(q.dtype) * second
         return self.sub_norm(mixed) * (1 - self.init)  # type: ignore[no-any-return]
 
     def weights(self, q: Tensor, k: Tensor, bias: Tensor | None) -> Tensor:
         """The difference, which may be negative; values are normed by head after it."""
-        first, second = (_softmax(a, b, bias) for a, b in zip(q.chunk(2, -1), k.chunk(2, -1), strict=True))
+        (q1, q2), (k1, k2) = self.halves(q), self.halves(k)
+        first, second = _softmax(q1, k1, bias), _softmax(q2, k2, bias)
         return first - self.factor().to(q.dtype) * second
 
 

@@ -65,6 +65,7 @@ class History(Callback):
         writer = csv.DictWriter(text, self.columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(self.path) as partial:
             partial.write_text(text.getvalue(), encoding="utf-8")
 

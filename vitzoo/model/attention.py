@@ -133,7 +133,7 @@ class DiffAttention(Attention):
 
     def normed(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
         """Each half has a norm of its own."""
-        q, k = (part.unflatten(-1, (2, -1)) for part in (q, k))
+        q, k = (part.unflatten(-1, (2, -1)) for part in (q, k))  # type: ignore[no-untyped-call]
         return self.q_norm(q).flatten(-2), self.k_norm(k).flatten(-2)
 
     def halves(self, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,5 +1,6 @@
 """A licence that restricts use stays with weights: whatever they are converted, trained or renamed into."""
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -141,6 +142,11 @@ def test_the_file_alone_has_its_licence(restricted: ViT, name: str, tmp_path: Pa
     with pytest.raises(WeightsError, match="cannot be read"):
         vitzoo.create(copied, like="vit_nano4")
     copied.write_bytes(path.read_bytes().replace(b'{"', b'?"'))  # a comment of another program
+    assert vitzoo.create(copied, like="vit_nano4").license is None
+    with zipfile.ZipFile(copied, "w") as other, zipfile.ZipFile(path) as archive:
+        for one in archive.infolist():
+            other.writestr(one, archive.read(one))
+        other.comment = b'{"license": 1}'  # nor is this one ours
     assert vitzoo.create(copied, like="vit_nano4").license is None
     restricted.about = About()
     vitzoo.save(restricted, path, "timm")

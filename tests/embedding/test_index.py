@@ -191,7 +191,9 @@ def test_wrong_indexes(store: Store, whole: Vectors, tmp_path: Path) -> None:
         build_index(made_of(tmp_path / "one", [whole[:1]]))
 
 
-def test_the_command(store: Store, whole: Vectors, tmp_path: Path, run: Callable[..., Result]) -> None:
+def test_the_command(
+    store: Store, whole: Vectors, tmp_path: Path, run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
     np.save(tmp_path / "query.npy", whole[7])
     done = run("index", store.folder, "--recall", 1)
     assert (done.code, "1600 vectors in 6 partitions" in done.out, "recall@10 " in done.out) == (0, True, True)
@@ -200,6 +202,12 @@ def test_the_command(store: Store, whole: Vectors, tmp_path: Path, run: Callable
     assert done.out.split()[:2] == ["1.0000", "0/7"]
     assert "by the index, which finds" in done.out
     done = run("search", store.folder, tmp_path / "query.npy", "-k", 1, "--exact")
+    assert (done.out.split()[1], "by the index" in done.out) == ("0/7", False)
+    with (
+        monkeypatch.context() as few
+    ):  # an index that finds too few: every vector is compared, and nothing else is said
+        few.setattr(approximate.Index, "nearest", lambda *_: None)
+        done = run("search", store.folder, tmp_path / "query.npy", "-k", 1)
     assert (done.out.split()[1], "by the index" in done.out) == ("0/7", False)
     wrong = run("index", store.folder, "--recall", 2)
     assert (wrong.code, "--recall" in wrong.err) == (2, True)

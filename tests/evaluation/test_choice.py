@@ -1,6 +1,8 @@
 """What is proposed keeps to what was asked, and nothing that does is better."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -39,7 +41,7 @@ def test_a_budget_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_it_is_timed_here() -> None:
-    assert choice.milliseconds("vit_nano4.cifar10", __import__("torch").device("cpu")) > 0
+    assert choice.milliseconds("vit_nano4.cifar10", "cpu") > 0
 
 
 def test_what_cannot_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,6 +59,12 @@ def test_what_cannot_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RegistryError, match=r"takes 10\.0; give more: budget_ms=20"):
         vitzoo.choose(budget_ms=1)
     assert vitzoo.choose(budget_ms=20).best.fits
+
+
+def test_what_is_not_timed_needs_no_torch() -> None:
+    code = "import sys, vitzoo; vitzoo.choose(max_params=30e6); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
 
 
 def test_the_command(run) -> None:

@@ -149,7 +149,7 @@ def test_it_has_no_tensors_to_save_or_train(file: Path, tmp_path: Path) -> None:
 @pytest.mark.follows("alone, found ")
 @pytest.mark.follows("; leave img_size out, or export the model again with ")
 def test_a_fixed_size_is_fixed(fixed: Path, model: ViT, tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match=r"32x32 alone, found 64x64.*sizes='any'"):
+    with pytest.raises(SpecError, match=r"32x32 alone, found 64x64.*vitzoo export --sizes any"):
         vitzoo.create(fixed, img_size=64)
     with pytest.raises(SpecError, match="32x32 alone, found 40x40"):
         graph_of(fixed)(torch.zeros(1, 3, 40, 40))
@@ -170,7 +170,7 @@ def test_pictures_that_patches_do_not_divide_are_refused(file: Path) -> None:
 @pytest.mark.follows("was exported without its features")
 def test_features_are_asked_for(fixed: Path, file: Path) -> None:
     x = torch.zeros(1, 3, 32, 32)
-    with pytest.raises(VitzooError, match=r"without its features.*features=True"):
+    with pytest.raises(VitzooError, match=r"without its features.*vitzoo export --features"):
         graph_of(fixed).tokens(x)
     assert graph_of(file).tokens(x).cls is not None
 
@@ -206,6 +206,12 @@ def test_a_strangers_graph_is_no_model(tmp_path: Path) -> None:
     save(made, tmp_path / "x.onnx")
     with pytest.raises(WeightsError, match=r"vitzoo did not write.*vitzoo export MODEL OUT"):
         vitzoo.create(tmp_path / "x.onnx")
+
+
+def test_it_is_found_however_create_is_called(file: Path) -> None:
+    assert isinstance(vitzoo.create(model=file), Exported)
+    with pytest.raises(SpecError, match="depth cannot be changed any more"):
+        vitzoo.create(model=file, depth=3)
 
 
 def test_the_name_does_not_count(file: Path, tmp_path: Path) -> None:

@@ -13,7 +13,9 @@ import vitzoo
 from vitzoo import ViT
 from vitzoo.engines.exported import Exported
 from vitzoo.errors import ExportError, SpecError, WeightsError
+from vitzoo.registry.recipes import load_recipe
 from vitzoo.spec import About, Resample
+from vitzoo.train.network import loaded
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +65,7 @@ def test_pictures_are_prepared_and_large_enough(file: Path) -> None:
 @pytest.mark.follows(" is an exported graph already; give the model")
 def test_what_a_graph_cannot_do_its_model_can(file: Path, native: Path, tmp_path: Path) -> None:
     found = vitzoo.create(file)
-    for act in (found.state_dict, lambda: found.blocks):
+    for act in (found.state_dict, lambda: found.blocks, lambda: loaded(str(file), load_recipe("full"))):
         with pytest.raises(SpecError, match="create the model that it was exported from"):
             act()
     with pytest.raises(SpecError, match="give the model that it was exported from"):

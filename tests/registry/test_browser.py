@@ -50,6 +50,8 @@ def test_conditions_are_those_of_the_command(page: Page, file: Path) -> None:  #
         "year!=2021",
         "name~vit_?16.*",
         "in1k>=1e2",
+        "commercial=True",
+        "name~vit_[!bl]16.*",
     ):
         page.one("#conditions").clear()
         page.one("#conditions").send_keys(text)
@@ -57,6 +59,13 @@ def test_conditions_are_those_of_the_command(page: Page, file: Path) -> None:  #
         found = catalogue.select(map(registry.record, registry.list_pretrained()), conditions)
         assert names(page) == [entry.name for entry in found.entries]
         assert page.one("#wrong").text == ""
+    page.one("#conditions").clear()
+    page.one("#conditions").send_keys("in1k >= 84  params<= 30M")  # as people write it
+    assert names(page) == [
+        entry.name
+        for entry in map(registry.record, registry.list_pretrained())
+        if (catalogue.value_of(entry, "in1k") or 0) >= 84 and entry.params <= 30e6
+    ]
     for text, message in (
         ("in1kk>3", "no column"),
         ("in1k>x", "is a number"),

@@ -86,7 +86,12 @@ def ours(model: TimmDialect, name: str) -> Peer:
 
 def graph(model: Exported, name: str) -> Peer:
     """An exported model."""
-    return Peer(f"{name} ({model.record})", model.outputs, model.record.sizes is Sizes.ANY, model.record.tolerance)
+    return Peer(
+        f"{name} ({model.record.engine}, {model.record.precision})",
+        model.outputs,
+        model.record.sizes is Sizes.ANY,
+        model.record.tolerance,
+    )
 
 
 PEERS: dict[str, Callable[[Path, ViTSpec], Peer]] = {

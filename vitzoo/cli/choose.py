@@ -39,7 +39,7 @@ def choose(
         by=by,
         license=license,
         budget_ms=budget_ms,
-        device=usable_device(device),
+        device=device if budget_ms is None else str(usable_device(device)),
         where=where or (),
         **{name: value for name, value in limits.items() if value is not None},
     )

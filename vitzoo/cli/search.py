@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -46,22 +46,14 @@ def search(
 ) -> None:
     """Find the pictures that are nearest to a picture: by the store's index, or else every vector is compared."""
     with extra_for("embedding"):
-        from vitzoo.embedding.approximate import usable_index
         from vitzoo.embedding.pages import write_search
-        from vitzoo.embedding.search import search as run
+        from vitzoo.embedding.search import searched
         from vitzoo.embedding.store import Store
 
     if (query is None) == (key is None):
         raise SpecError("give a picture file or --key, one of them")
     opened = Store(store)
-    index = None if exact or where else usable_index(opened, metric)
-    how: dict[str, Any] = {
-        "exact": index is None,
-        "where": where or (),
-        "model": model,
-        "device": str(usable_device(device)),
-    }
-    hits = run(opened, query, key=key, k=k, metric=metric, **how)
+    hits, index = searched(opened, query, key, k, metric, where or (), exact, model, str(usable_device(device)))
     if html is not None:
         write_search(html, str(query or key), _place(opened, query, key), hits, metric)
     if as_json:

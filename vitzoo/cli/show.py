@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from vitzoo.errors import RegistryError
+from vitzoo.files.atomic import replacing
 from vitzoo.registry.browser import browser
 from vitzoo.registry.shipped import cache_folder
 
@@ -20,7 +21,8 @@ def show(
     path = output or cache_folder() / "models.html"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(browser(), encoding="utf-8")
+        with replacing(path) as partial:
+            partial.write_text(browser(), encoding="utf-8")
     except OSError as error:
         raise RegistryError(
             f"the page {path} cannot be written: {error.strerror}; name another with --output"

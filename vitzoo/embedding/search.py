@@ -3,14 +3,14 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from vitzoo.embedding.approximate import usable_index
+from vitzoo.embedding.approximate import Index, usable_index
 from vitzoo.embedding.features import extractor
 from vitzoo.embedding.filters import Filter
 from vitzoo.embedding.nearest import Hit, Vectors, nearest
@@ -55,6 +55,29 @@ def search(
         SpecError: no query or two, a vector of another length, no such column, or another model.
         ImageError: a picture that cannot be read.
     """
+    return searched(store, query, key, k, metric, where, exact, model, device).hits
+
+
+class Found(NamedTuple):
+    """What a search gives."""
+
+    hits: list[Hit]
+    by: Index | None
+    """The index that found them; None if every vector was compared."""
+
+
+def searched(
+    store: Store | str | os.PathLike[str],
+    query: str | os.PathLike[str] | npt.NDArray[Any] | Tensor | None,
+    key: str | None,
+    k: int,
+    metric: str,
+    where: Sequence[str],
+    exact: bool,
+    model: str | ViT | None,
+    device: str | None,
+) -> Found:
+    """:func:`search`, and how it was found."""
     found = store if isinstance(store, Store) else Store(store)
     if (query is None) == (key is None):
         raise SpecError("give a picture or a vector to search for, or ", Argument("key"), " of one of the store's own")
@@ -68,8 +91,9 @@ def search(
         own, vector = None, _vector_of(found, query, model, device)
     hits = index.nearest(found, vector, k) if index is not None else None
     if hits is None:
-        hits = nearest(found, vector[None], k, metric, taken)[0]
-    return hits if own is None else [hit for hit in hits if hit.row[:2] != own[:2]][: k - 1]
+        index, hits = None, nearest(found, vector[None], k, metric, taken)[0]
+    others = hits if own is None else [hit for hit in hits if hit.row[:2] != own[:2]][: k - 1]
+    return Found(others, index)
 
 
 def _vector_of(

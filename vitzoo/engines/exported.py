@@ -27,7 +27,6 @@ HARMLESS = frozenset({"pretrained", "eager", "generator", "allow_licenses", "img
 
 
 BY_NAME = {engine.name: engine for engine in ENGINES}
-FEATURES = Argument("features", True)
 
 
 class Fixed(SpecError, AttributeError):
@@ -119,7 +118,9 @@ class Exported(nn.Module):
         """(batch, in_chans, height, width) -> tokens (batch, prefix + patches, hidden_dim)."""
         found = self.outputs(x)
         if TOKENS not in found:
-            raise Fixed(f"{self.path} was exported without its features; export the model again with ", FEATURES)
+            raise Fixed(
+                f"{self.path} was exported without its features; export the model again with `vitzoo export --features`"
+            )
         self._last = (found[TOKENS], found)
         return found[TOKENS]
 
@@ -167,8 +168,7 @@ class Exported(nn.Module):
         if self.record.sizes is not Sizes.ANY and size != self.native:
             raise SpecError(
                 f"{self.path} takes pictures of {self.native[0]}x{self.native[1]} alone, found {size[0]}x{size[1]}; "
-                "leave img_size out, or export the model again with ",
-                Argument("sizes", Sizes.ANY.value),
+                f"leave img_size out, or export the model again with `vitzoo export --sizes {Sizes.ANY}`"
             )
         # A graph would leave out pixels beyond the last patch, in silence.
         if min(self.spec.replace(img_size=size).grid) < FEWEST:

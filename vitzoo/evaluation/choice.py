@@ -5,11 +5,8 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-import torch
-
 from vitzoo import registry
 from vitzoo.errors import Argument, RegistryError
-from vitzoo.publish.dialect import create
 from vitzoo.registry import catalogue
 from vitzoo.registry.catalogue import Condition
 from vitzoo.registry.entry import Entry, near
@@ -55,7 +52,7 @@ def choose(
     by: str | None = None,
     license: Sequence[str] | str | None = None,
     budget_ms: float | None = None,
-    device: str | torch.device = "cpu",
+    device: str = "cpu",
     where: Sequence[str] = (),
     **limits: Any,
 ) -> Choice:
@@ -83,7 +80,7 @@ def choose(
     unknown = {**asked.unknown, **front.unknown}
     if not front.entries:
         raise RegistryError(_nothing(measure, license, conditions, len(asked.entries)))
-    found = list(_timed(front.entries, measure, budget_ms, torch.device(device)))
+    found = list(_timed(front.entries, measure, budget_ms, device))
     found.sort(key=lambda one: (not one.fits, -one.figure))
     if not found[0].fits:
         fastest = min(found, key=lambda one: one.ms or 0.0)
@@ -104,7 +101,7 @@ def _bounds(limits: dict[str, Any]) -> Iterator[Condition]:
         yield catalogue.condition(f"{column}{test}{text}")
 
 
-def _timed(entries: Sequence[Entry], measure: str, budget: float | None, device: torch.device) -> Iterator[Candidate]:
+def _timed(entries: Sequence[Entry], measure: str, budget: float | None, device: str) -> Iterator[Candidate]:
     """Each entry, timed if there is a budget; after some that take too long, the dearer ones are left out."""
     beyond = 0
     for entry in entries:  # the cheapest first
@@ -118,18 +115,22 @@ def _timed(entries: Sequence[Entry], measure: str, budget: float | None, device:
             return
 
 
-@torch.inference_mode()
-def milliseconds(name: str, device: torch.device) -> float:
+def milliseconds(name: str, device: str) -> float:
     """One picture of the weights' own size through a network of that architecture with random weights."""
+    import torch  # not needed where nothing is timed
+
+    from vitzoo.publish.dialect import create
+
     model = create(name, pretrained=False, device=device).eval()
     picture = torch.zeros(1, model.spec.in_chans, *model.spec.img_size, device=device)
     times = []
-    for _ in range(WARM_UP + RUNS):
-        start = time.perf_counter()
-        model(picture)
-        if device.type != "cpu":
-            torch.accelerator.synchronize(device)
-        times.append(1000 * (time.perf_counter() - start))
+    with torch.inference_mode():
+        for _ in range(WARM_UP + RUNS):
+            start = time.perf_counter()
+            model(picture)
+            if picture.device.type != "cpu":
+                torch.accelerator.synchronize(picture.device)
+            times.append(1000 * (time.perf_counter() - start))
     return statistics.median(times[WARM_UP:])
 
 

@@ -1,6 +1,6 @@
 """Zip archives, opened after a look at how much their directory holds; and the words that one may carry.
 
-Words are the comment at the end of an archive, which torch and numpy pass over: a line of JSON, from name to text.
+Words are the comment at the end of an archive, which torch and numpy pass over: `{"vitzoo": {...}}`, from name to text.
 """
 
 import json
@@ -30,6 +30,11 @@ def open_archive(path: Path) -> zipfile.ZipFile:
         raise zipfile.BadZipFile(str(error)) from None
 
 
+OWNER = "vitzoo"
+OURS = f'{{"{OWNER}": '.encode()
+"""How a comment of ours begins; one of another program is none of our business."""
+
+
 def words_of(path: Path) -> dict[str, str]:
     """What an archive says of itself; nothing if it has no comment, or one of another program.
 
@@ -38,17 +43,20 @@ def words_of(path: Path) -> dict[str, str]:
     """
     with open_archive(path) as archive:
         comment = archive.comment
-    if not comment.startswith(b"{"):
+    if not comment.startswith(OURS):
         return {}
-    found = json.loads(comment)
-    if not all(isinstance(text, str) for text in found.values()):
+    try:
+        (found,) = json.loads(comment).values()
+    except RecursionError:
+        found = None
+    if not isinstance(found, dict) or not all(isinstance(text, str) for text in found.values()):
         raise ValueError("its comment has other values than texts")
-    return dict(found)
+    return found
 
 
 def add_words(path: Path, words: Mapping[str, str]) -> None:
     """Write words into an archive that has none. Raises: ValueError: they are too long for one."""
-    comment = json.dumps(words).encode()
+    comment = json.dumps({OWNER: words}).encode()
     if len(comment) >= zipfile.ZIP_MAX_COMMENT:
         raise ValueError(f"{len(comment):,} bytes of words, and an archive holds {zipfile.ZIP_MAX_COMMENT:,}")
     if words:

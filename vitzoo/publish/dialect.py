@@ -56,27 +56,24 @@ def is_model(model: object) -> TypeIs[ViT]:
     return isinstance(model, ViT | Exported)
 
 
-def _graph(model: Any = None, /, *unexpected: Any, **options: Any) -> Exported | None:
-    """The model in an exported file, which is no checkpoint; None for all else."""
-    if model is None or isinstance(model, ViTSpec) or unexpected:
-        return None
-    return exported(parse(model), options)
-
-
 def _of_vit(builder: Callable[Concatenate[type[ViT], P], ViT]) -> Callable[P, ViT]:
     """`builder` for this class, with a signature of its own."""
 
     @wraps(builder)
     def create(*args: P.args, **options: P.kwargs) -> ViT:
-        graph = _graph(*args, **options)
+        given = shape.bind(*args, **options).arguments
+        model, changes = given.pop("model"), given.pop("changes", {})
+        # An exported file is no checkpoint: it is the model already.
+        graph = None if isinstance(model, ViTSpec) else exported(parse(model), {**given, **changes})
         return builder(ViT, *args, **options) if graph is None else cast(ViT, graph)
 
     _, *parameters = signature(builder).parameters.values()
+    shape = signature(builder).replace(parameters=parameters, return_annotation=ViT)
     create.__name__ = create.__qualname__ = "create"
     create.__doc__ = str(builder.__doc__).replace(
         " of the class `kind`, in evaluation mode; `vitzoo.create` is this with `ViT`", " in evaluation mode"
     )
-    create.__signature__ = signature(builder).replace(parameters=parameters, return_annotation=ViT)  # type: ignore[attr-defined]
+    create.__signature__ = shape  # type: ignore[attr-defined]
     return create
 
 

@@ -15,7 +15,7 @@ from vitzoo.registry.entry import Entry, near
 
 Value = str | float | int | bool | None
 PERMITTING = "commercial"
-UNITS = {"k": 1e3, "M": 1e6, "G": 1e9, "B": 1e9}
+UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "b": 1e9}
 
 
 def _tokens(entry: Entry) -> int:
@@ -189,10 +189,7 @@ def _entries() -> Iterable[Entry]:
 
 def _value(text: str) -> Value:
     match = _NUMBER.fullmatch(text)
-    if match is None:
-        return text
-    unit = match[2]
-    return float(match[1]) * (UNITS.get(unit, UNITS.get(unit.upper(), UNITS.get(unit.lower(), 1))) if unit else 1)
+    return text if match is None else float(match[1]) * UNITS[match[2].lower()]
 
 
 def _yes(column: str, text: str) -> bool:

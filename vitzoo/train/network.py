@@ -8,6 +8,7 @@ from typing import Any
 from timm.layers import PatchDropout
 
 from vitzoo.checkpoints.save import save
+from vitzoo.engines.exported import exported
 from vitzoo.errors import TrainingError, public
 from vitzoo.publish.dialect import ViT, create
 from vitzoo.registry.recipes import Recipe
@@ -31,6 +32,7 @@ def loaded(model: Model, recipe: Recipe) -> ViT:
     """The network that a run starts from, at the recipe's size, channels and rates; a model at hand is copied.
 
     Raises:
+        SpecError: an exported file, which has nothing to train.
         TrainingError: a recipe for random weights and a model that has weights, or one that gives a class a token.
     """
     asked = {"img_size": recipe.img_size, "in_chans": recipe.in_chans, "drop_path_rate": recipe.drop_path_rate}
@@ -43,6 +45,8 @@ def loaded(model: Model, recipe: Recipe) -> ViT:
             f"the recipe starts from random weights, but {parse(model)} has weights; name a model of the registry"
         )
     else:
+        if (graph := exported(parse(model), {})) is not None:
+            graph.state_dict()  # says that it has none
         vit = create(model, pretrained=recipe.pretrained, generator=recipe.seed, **changes)
     values = {"white": recipe.white, "black": recipe.black}
     vit.preprocessing = vit.preprocessing.replace(**{name: v for name, v in values.items() if v is not None})

@@ -111,7 +111,7 @@ def chosen(tried: list[float], losses: list[float]) -> float:
     Raises:
         TrainingError: the loss only rises.
     """
-    finite = [(loss, rate) for loss, rate in zip(losses, tried, strict=False) if math.isfinite(loss)]
+    finite = [(loss, rate) for loss, rate in zip(losses, tried, strict=True) if math.isfinite(loss)]
     least, rate = min(finite, default=(math.inf, 0.0))
     if len(finite) < 2 or least >= finite[0][0]:
         raise TrainingError("no learning rate was found that lowers the loss; look at the labels, or give lr itself")

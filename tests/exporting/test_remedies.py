@@ -1,5 +1,7 @@
 """What the errors of exporting and of exported files advise works."""
 
+import importlib.metadata
+import sys
 import zipfile
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import vitzoo
 from vitzoo import ViT
 from vitzoo.engines.exported import Exported
 from vitzoo.errors import ExportError, SpecError, WeightsError
+from vitzoo.extras import MissingExtra
 from vitzoo.registry.recipes import load_recipe
 from vitzoo.spec import About, Resample
 from vitzoo.train.network import loaded
@@ -84,6 +87,28 @@ def test_a_strangers_program_is_exported_by_vitzoo(model: ViT, tmp_path: Path) -
         vitzoo.create(path)
     vitzoo.export(model, path, sizes="fixed")
     assert isinstance(vitzoo.create(path), Exported)
+
+
+@pytest.mark.parametrize("missing", ["onnx", "onnxruntime"])
+def test_what_is_not_installed_is_said_before_a_model_is_read(
+    missing: str, model: ViT, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vitzoo.export(model, tmp_path / "a.onnx", sizes="fixed")
+    version = importlib.metadata.version
+
+    def asked(name: str) -> str:
+        if name == missing:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", asked)
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(MissingExtra, match=f'^{missing} is not installed, which this needs: pip install "nncf'):
+        vitzoo.export("no/such/model", tmp_path / "b.onnx")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.onnx"]
+    if missing == "onnxruntime":
+        with pytest.raises(MissingExtra, match=r"^onnxruntime is not installed"):
+            vitzoo.create(tmp_path / "a.onnx")
 
 
 @pytest.mark.follows("'; give one of ", "exporting/write.py")

@@ -25,6 +25,7 @@ from vitzoo.exporting.precision import (
     time_beside,
 )
 from vitzoo.exporting.proof import Files, batch_of, check, compared
+from vitzoo.extras import needs
 from vitzoo.files.atomic import replacing_together
 from vitzoo.files.digest import hash_file
 from vitzoo.layouts.native import KEY as MODEL
@@ -94,11 +95,13 @@ def export(
         options: of `create`.
 
     Raises:
+        MissingExtra: what the engine needs is not installed.
         ExportError: an unknown ending or precision, a model that is no graph, a graph with other numbers.
     """
     target, number, left_open = Path(path), one_of(Precision, precision), one_of(Sizes, sizes)
     engine = engine_for(target)
     _possible(engine, number, calibrate, force)
+    installed = versions(engine)
     vit = source(model, options)
     drawn = None if calibrate is None else calibration_of(vit, calibrate)
     record = Record(
@@ -109,7 +112,7 @@ def export(
         weights=tensors_digest(vit),
         tolerance=DEMANDS[number].tolerance if tolerance is None else tolerance,
         calibration=None if drawn is None or number is not Precision.INT8 else drawn.source,
-        versions=versions(engine),
+        versions=installed,
     )
     return _kept(target, lambda partial: _written(vit, partial, record, pictures, drawn, force))
 
@@ -198,8 +201,13 @@ def _time(engine: Engine, vit: ViT, run: Run, path: Path, record: Record) -> flo
 
 
 def versions(engine: Engine) -> dict[str, str]:
-    """Of what writes and runs a graph."""
-    return {"vitzoo": __version__, **{name: importlib.metadata.version(name) for name in engine.packages}}
+    """Of what writes and runs a graph.
+
+    Raises:
+        MissingExtra: one of them is not installed.
+    """
+    with needs(engine.extra):
+        return {"vitzoo": __version__, **{name: importlib.metadata.version(name) for name in engine.packages}}
 
 
 def one_of(kind: Any, value: str) -> Any:
